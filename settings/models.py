@@ -1,0 +1,317 @@
+"""The configuration as types: one model per root key, frozen, unknown keys forbidden, keys in camelCase."""
+
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from settings.keys import public_key
+from settings.networks import largest_free_range
+from settings.values import (
+    AllowedCidr,
+    Asn,
+    BridgeAddress,
+    BridgeName,
+    Chart,
+    CiliumVersion,
+    Count,
+    DhcpRange,
+    HoldTime,
+    HostAddress,
+    HostKey,
+    HubbleMetric,
+    K3sVersion,
+    LinodeLabel,
+    LxdImage,
+    NodeAddress,
+    PodCidr,
+    Pool,
+    Port,
+    Seconds,
+    ServiceCidr,
+    TimerSeconds,
+    Url,
+)
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: to_camel(name) if "_" in name else name,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class LinodeSettings(_Model):
+    """A Linode VM that the program creates. The login user is root."""
+
+    kind: Literal["linode"]
+    """`linode`: the VM is created, and destroyed with the stack."""
+    label: LinodeLabel = "lxdserver"
+    """Name of the VM and of its firewall, unique in the Linode account."""
+    region: str = "eu-central"
+    """Region, as `linode-cli regions list` writes it."""
+    type: str = "g7-highmem-1"
+    """Plan, as `linode-cli linodes types` writes it: processors, memory and price."""
+    image: str = "linode/ubuntu22.04"
+    """Image, as `linode-cli images list` writes it."""
+    authorized_users: tuple[str, ...] = ()
+    """Linode users whose SSH keys may log in as root, besides `sshPrivateKey`'s."""
+    admin_cidrs: tuple[AllowedCidr, ...]
+    """Networks that may reach SSH and the Kubernetes API: yours, as the internet sees it."""
+    allow_world: bool = False
+    """Accept 0.0.0.0/0 or ::/0 in `adminCidrs`."""
+
+
+class ExistingSettings(_Model):
+    """A machine that you have: root, or a user with sudo that asks no password."""
+
+    kind: Literal["existing"]
+    """`existing`: the machine stays when the stack is destroyed."""
+    address: HostAddress = "127.0.0.1"
+    """IP address or DNS name that SSH dials."""
+    port: Port = 22
+    """TCP port of its SSH server."""
+    user: str = "root"
+    """Login user."""
+    host_key: HostKey
+    """Its public SSH host key, `TYPE BASE64`; any other key is refused. From `ssh-keyscan`."""
+
+
+class StoragePoolSettings(_Model):
+    """Where LXD keeps the nodes' disks."""
+
+    name: str = "default"
+    """Name of the pool; one that exists is adopted."""
+    driver: Literal["dir", "btrfs", "lvm", "zfs"] = "dir"
+    """LXD's storage driver. Overlayfs in the nodes does not work on zfs."""
+
+
+class BridgeSettings(_Model):
+    """The network of the nodes, and the address at which the router listens."""
+
+    name: BridgeName = "lxdbr0"
+    """Name of the interface on the host, 2 to 15 characters."""
+    address: BridgeAddress = IPv4Interface("10.26.23.1/24")
+    """Address of the host on it, with prefix length: the nodes' gateway and BGP peer."""
+    dhcp_range: DhcpRange | None = None
+    """FIRST-LAST that DHCP gives to instances of yours. `null`: the largest run that is free of gateway, nodes and pool."""
+
+    @property
+    def gateway(self) -> IPv4Address:
+        """The host's address on the bridge."""
+        return self.address.ip
+
+    @property
+    def network(self) -> IPv4Network:
+        """The bridge's subnet."""
+        return self.address.network
+
+
+class LxdSettings(_Model):
+    """LXD on the host, and what the nodes are made of."""
+
+    project: str = "default"
+    """LXD project; one that exists is adopted."""
+    storage_pool: StoragePoolSettings = StoragePoolSettings()
+    bridge: BridgeSettings = BridgeSettings()
+    image: LxdImage = "ubuntu:22.04"
+    """Image of the nodes: `ubuntu:NAME`, `images:NAME` or `local:ALIAS`."""
+    login_user: str = "ubuntu"
+    """User that the image's cloud-init gives the SSH key to."""
+    timeout_seconds: Seconds = 600
+    """Wait for a node's address, cloud-init and SSH host key, in seconds."""
+
+
+class NodeSettings(_Model):
+    """A system container that is a Kubernetes node. Its key is its name."""
+
+    role: Literal["server", "agent"]
+    """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only."""
+    address: NodeAddress
+    """Its fixed IPv4 address on the bridge, outside of `bgp.pool` and of the DHCP range."""
+
+
+class K3sSettings(_Model):
+    """Kubernetes on the nodes."""
+
+    version: K3sVersion = "v1.25.6+k3s1"
+    """k3s release, `vX.Y.Z+k3sN`; Cilium must be tested with its Kubernetes."""
+    installer_url: Url = "https://get.k3s.io"
+    """Where the installer script is downloaded from."""
+    artifact_url: Url | None = None
+    """Mirror of k3s's release artifacts (folder that holds the versions). `null`: GitHub's."""
+    api_port: Port = 6443
+    """TCP port of the host at which the Kubernetes API is reached."""
+    cluster_cidr: PodCidr = IPv4Network("10.42.0.0/16")
+    """Network of the pods; each node takes a /24 of it."""
+    service_cidr: ServiceCidr = IPv4Network("10.43.0.0/16")
+    """Network of the Services' cluster addresses, /12 to /28."""
+    timeout_seconds: Seconds = 600
+    """Wait for a node to become Ready, in seconds."""
+
+
+class BgpSettings(_Model):
+    """The sessions between Cilium on the nodes and the router on the host."""
+
+    mode: Literal["configmap", "control-plane"] = "configmap"
+    """`configmap`: MetalLB style, Cilium 1.10 to 1.16. `control-plane`: Cilium's BGP resources, 1.16 and later."""
+    local_asn: Asn = 64512
+    """Autonomous system number of the nodes."""
+    peer_asn: Asn = 64512
+    """Autonomous system number of the host's router. Equal to `localAsn`: iBGP, else eBGP."""
+    pool: Pool = IPv4Network("10.26.23.32/27")
+    """Addresses for Services of type LoadBalancer, announced one by one as /32."""
+    announce_pod_cidr: bool = True
+    """Announce each node's pod network too."""
+    authentication: Literal["none", "md5"] = "none"
+    """`md5`: TCP MD5 signatures (RFC 2385) with `bgpPassword`."""
+    hold_time_seconds: HoldTime = 90
+    """A session without a message for so long is down: 0 (never; configmap mode only) or 3 to 65535 seconds."""
+    keepalive_time_seconds: TimerSeconds = 30
+    """Time between keepalives in seconds, below the hold time; a third of it is usual. In configmap mode the router's only."""
+    connect_retry_time_seconds: TimerSeconds = 10
+    """Time between attempts to connect, in seconds. Control-plane mode only."""
+    graceful_restart: bool = False
+    """Keep routes while an agent restarts (RFC 4724). Control-plane mode only."""
+
+
+class CiliumSettings(_Model):
+    """The network of the pods, and what gives and announces LoadBalancer addresses."""
+
+    version: CiliumVersion = "1.13.0"
+    """Release of Cilium and of its chart, `X.Y.Z`."""
+    chart: Chart = "https://helm.cilium.io"
+    """Chart: repository URL, `oci://…`, or path of a local folder or .tgz."""
+    kube_proxy_replacement: bool = False
+    """Cilium does what kube-proxy does, and k3s runs without it."""
+    values: dict[str, object] = {}
+    """Further values of the chart, merged last: they win."""
+    timeout_seconds: Seconds = 900
+    """Wait for agents, operator, relay and UI, in seconds."""
+
+
+class HubbleSettings(_Model):
+    """Cilium's view of the traffic."""
+
+    enabled: bool = True
+    """Hubble in the agents. `false` switches relay and UI off too."""
+    relay: bool = True
+    """Relay: the flows of all nodes at one address."""
+    ui: bool = True
+    """Web page; needs the relay."""
+    service_type: Literal["LoadBalancer", "NodePort", "ClusterIP"] = "LoadBalancer"
+    """Type of the Services of relay and UI; LoadBalancer takes an address of the pool for each."""
+    metrics: tuple[HubbleMetric, ...] = ("dns", "drop", "tcp", "flow", "icmp", "http")
+    """Hubble's metrics, with their options after a colon."""
+
+
+class FcDemoSettings(_Model):
+    """The article's demonstration: Deployment fcdemo3 and Service fcdemo-service."""
+
+    enabled: bool = True
+    """Create it."""
+    image: str = "mcas/franceconnect-demo2:latest"
+    """Container image; answers HTTP on port 3000."""
+    replicas: Count = 4
+    """Number of pods."""
+
+
+class L7EchoSettings(_Model):
+    """Cilium's example of load balancing in Envoy."""
+
+    enabled: bool = False
+    """Create it. Needs `cilium.kubeProxyReplacement`."""
+
+
+class ForwardSettings(_Model):
+    """A TCP port of the host that leads to a Service."""
+
+    service: str
+    """Service of type LoadBalancer, `namespace/name`."""
+    service_port: Port
+    """TCP port of the Service."""
+    host_port: Port
+    """TCP port of the host."""
+
+
+class ExposureSettings(_Model):
+    """How Services are reached from beyond the host."""
+
+    mode: Literal["none", "ngrok", "forward"] = "none"
+    """`none`: ready-made `ssh -L` lines. `ngrok`: public URL for default/fcdemo-service:80. `forward`: ports of the host."""
+    cidrs: tuple[AllowedCidr, ...] = ()
+    """Networks that may reach the forwarded ports. Forward mode only."""
+    forwards: tuple[ForwardSettings, ...] = ()
+    """Forwarded ports. Forward mode only."""
+
+
+class ProofSettings(_Model):
+    """The check from the host that it really works."""
+
+    timeout_seconds: Seconds = 300
+    """Wait for sessions, routes and an HTTP answer, in seconds."""
+
+
+class Settings(_Model):
+    """The whole configuration of a stack."""
+
+    host: Annotated[LinodeSettings | ExistingSettings, Field(discriminator="kind")]
+    lxd: LxdSettings = LxdSettings()
+    nodes: dict[str, NodeSettings]
+    k3s: K3sSettings = K3sSettings()
+    bgp: BgpSettings = BgpSettings()
+    cilium: CiliumSettings = CiliumSettings()
+    hubble: HubbleSettings = HubbleSettings()
+    fcdemo: FcDemoSettings = FcDemoSettings()
+    l7echo: L7EchoSettings = L7EchoSettings()
+    exposure: ExposureSettings = ExposureSettings()
+    proof: ProofSettings = ProofSettings()
+    protect: bool = False
+    """Refuse to delete the Linode VM and the LXD instances."""
+    ssh_private_key: str = Field("", repr=False, exclude=True)
+    """Private key for host and nodes, OpenSSH or PEM, without passphrase. Always required."""
+    bgp_password: str | None = Field(None, repr=False, exclude=True)
+    """TCP MD5 password, 1 to 80 bytes. Required with `bgp.authentication` md5."""
+    ngrok_authtoken: str | None = Field(None, repr=False, exclude=True)
+    """Token of your ngrok account. Required with `exposure.mode` ngrok."""
+
+    @property
+    def servers(self) -> dict[str, NodeSettings]:
+        """Nodes that run the control plane, in the configuration's order."""
+        return {name: node for name, node in self.nodes.items() if node.role == "server"}
+
+    @property
+    def agents(self) -> dict[str, NodeSettings]:
+        """Nodes that run workloads only, in the configuration's order."""
+        return {name: node for name, node in self.nodes.items() if node.role == "agent"}
+
+    @property
+    def load_balancers(self) -> dict[str, tuple[int, ...]]:
+        """Services that take an address of the pool, "namespace/name", and their TCP ports."""
+        hubble = self.hubble.enabled and self.hubble.service_type == "LoadBalancer"
+        services = {
+            "kube-system/traefik": ((80, 443), True),
+            "kube-system/hubble-relay": ((80,), hubble and self.hubble.relay),
+            "kube-system/hubble-ui": ((80,), hubble and self.hubble.ui),
+            "default/fcdemo-service": ((80,), self.fcdemo.enabled),
+        }
+        return {name: ports for name, (ports, wanted) in services.items() if wanted}
+
+    @cached_property
+    def dhcp_range(self) -> str:
+        """FIRST-LAST that DHCP may give: the configured one, else the largest free run of the bridge."""
+        bridge = self.lxd.bridge
+        if bridge.dhcp_range:
+            return str(bridge.dhcp_range)
+        taken = [IPv4Network(address) for address in (bridge.gateway, *(node.address for node in self.nodes.values()))]
+        return str(largest_free_range(bridge.network, [*taken, self.bgp.pool]))
+
+    @cached_property
+    def ssh_public_key(self) -> str:
+        """Public half of the SSH key, `TYPE BASE64`."""
+        return public_key(self.ssh_private_key)

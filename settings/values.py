@@ -1,0 +1,302 @@
+"""Types of single values. Each refuses what it cannot hold with a message that ends in what to write instead.
+
+A refusal may carry the value that was probably meant; the remaining checks then go on with it.
+"""
+
+import base64
+import binascii
+import re
+import struct
+from collections.abc import Callable
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, PlainValidator
+from pydantic_core import PydanticCustomError
+
+HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+RESERVED_ASNS = {
+    0: "reserved (RFC 7607)",
+    23456: "AS_TRANS, a placeholder for 4-byte numbers (RFC 6793)",
+    65535: "reserved (RFC 7300)",
+    4294967295: "reserved (RFC 7300)",
+}
+HUBBLE_METRICS = (
+    "dns",
+    "drop",
+    "flow",
+    "flows-to-world",
+    "http",
+    "httpV2",
+    "icmp",
+    "kafka",
+    "policy",
+    "port-distribution",
+    "tcp",
+)
+"""What Cilium's agent registers (pkg/hubble/metrics)."""
+
+
+def refusal(text: str, suggestion: object = None) -> PydanticCustomError:
+    """The error of a value: what follows "key: ", and perhaps the value that was meant."""
+    return PydanticCustomError("refused", "{text}", {"text": text, "suggestion": suggestion})
+
+
+class AddressRange(NamedTuple):
+    """Addresses from first to last, both included. Written FIRST-LAST."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, IPv4Address) and self.first <= address <= self.last
+
+
+def _network4(consequence: str) -> Callable[[object], IPv4Network]:
+    def read(value: object) -> IPv4Network:
+        network = _network(consequence)(value)
+        if isinstance(network, IPv6Network):
+            raise refusal(f"{value} is IPv6; the bridge, the pods and the BGP sessions are IPv4 only. Write an IPv4 CIDR.")
+        return network
+
+    return read
+
+
+def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
+    def read(value: object) -> IPv4Network | IPv6Network:
+        if isinstance(value, IPv4Network | IPv6Network):
+            return value
+        if not isinstance(value, str):
+            raise refusal(f"{value!r} is not a network in CIDR form. Write it in quotes, like '192.0.2.0/24'.")
+        try:
+            return ip_network(value)
+        except ValueError:
+            pass
+        try:
+            meant = ip_network(value, strict=False)
+        except ValueError:
+            raise refusal(f"{value} is not a network in CIDR form, so nothing can be checked against it. Write ADDRESS/PREFIX, like 192.0.2.0/24.") from None
+        raise refusal(f"{value} has host bits set; its network would be {meant}. {consequence} Write {meant}.", str(meant))
+
+    return read
+
+
+def _address4(value: object) -> IPv4Address:
+    if isinstance(value, IPv4Address):
+        return value
+    try:
+        return IPv4Address(str(value))
+    except ValueError:
+        meant = str(value).partition("/")[0]
+        if "/" in str(value) and _is_ipv4(meant):
+            raise refusal(f"{value} has a prefix length; an address stands alone here, the bridge gives the network. Write {meant}.", meant) from None
+        raise refusal(f"{value} is not an IPv4 address. Write four numbers of 0 to 255, like 10.26.23.11.") from None
+
+
+def _is_ipv4(value: str) -> bool:
+    try:
+        IPv4Address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _bridge_address(value: object) -> IPv4Interface:
+    if isinstance(value, IPv4Interface):
+        return value
+    try:
+        interface = IPv4Interface(str(value))
+    except ValueError:
+        raise refusal(f"{value} is not an IPv4 address with a prefix length; the bridge would have no network. Write it like 10.26.23.1/24.") from None
+    if "/" not in str(value):
+        meant = f"{value}/24"
+        raise refusal(f"{value} has no prefix length; the bridge would be a network of one address. Write {meant}, if that is its size.", meant)
+    network = interface.network
+    if network.prefixlen > 29:
+        raise refusal(f"{value} leaves {max(network.num_addresses - 2, 0)} addresses for the gateway, the nodes and DHCP. Write a prefix of /29 or shorter, e.g. {interface.ip}/24.")
+    if interface.ip in (network.network_address, network.broadcast_address):
+        meant = f"{network.network_address + 1}/{network.prefixlen}"
+        end = "network" if interface.ip == network.network_address else "broadcast"
+        raise refusal(f"{value} is the {end} address of {network}; no machine can have it, and the bridge needs the gateway's own. Write {meant}.", meant)
+    return interface
+
+
+def _address_range(value: object) -> AddressRange:
+    if isinstance(value, AddressRange):
+        return value
+    first, dash, last = str(value).partition("-")
+    try:
+        if not dash:
+            raise ValueError
+        found = AddressRange(IPv4Address(first.strip()), IPv4Address(last.strip()))
+    except ValueError:
+        raise refusal(f"{value} is not a range of addresses, so LXD would refuse the bridge. Write FIRST-LAST, like 10.26.23.200-10.26.23.250, or null to have one chosen.") from None
+    if found.first > found.last:
+        meant = f"{found.last}-{found.first}"
+        raise refusal(f"{value} ends before it begins; DHCP would have nothing to give. Write {meant}.", meant)
+    return found
+
+
+def _bounded(least: int, most: int | None, what: str) -> Callable[[int], int]:
+    def check(value: int) -> int:
+        if value < least or (most is not None and value > most):
+            upto = f"{least} or more" if most is None else f"{least} to {most}"
+            raise refusal(f"{value} is not {what}. Write {upto}.")
+        return value
+
+    return check
+
+
+def _asn(value: int) -> int:
+    if value in RESERVED_ASNS:
+        raise refusal(f"{value} is {RESERVED_ASNS[value]}; no router may use it, and the session would be refused. Choose a private one: 64512 to 65534, or 4200000000 to 4294967294.")
+    if not 0 < value < 2**32:
+        raise refusal(f"{value} is not an AS number: those have 32 bits. Choose a private one: 64512 to 65534, or 4200000000 to 4294967294.")
+    return value
+
+
+def _hold_time(value: int) -> int:
+    if value != 0 and not 3 <= value <= 65535:
+        raise refusal(f"{value} is not a BGP hold time (RFC 4271: 0, or 3 to 65535 seconds); peers would refuse the session. Write 90, or 9 to notice a dead node sooner.")
+    return value
+
+
+def _k3s_version(value: str) -> str:
+    if re.fullmatch(r"v\d+\.\d+\.\d+\+k3s\d+", value):
+        return value
+    numbers = re.fullmatch(r"v?(\d+\.\d+\.\d+)(?:[+-]?k3s(\d+))?", value)
+    if numbers:
+        meant = f"v{numbers[1]}+k3s{numbers[2] or 1}"
+        raise refusal(f"{value} is not how k3s writes its releases; the installer would not find it. Write {meant}.", meant)
+    raise refusal(f"{value} is not a k3s release; the installer would not find it. Write it like v1.25.6+k3s1 (https://github.com/k3s-io/k3s/releases).")
+
+
+def _cilium_version(value: str) -> str:
+    if re.fullmatch(r"\d+\.\d+\.\d+", value):
+        return value
+    numbers = re.fullmatch(r"v?(\d+\.\d+)(\.\d+)?", value)
+    if numbers:
+        meant = f"{numbers[1]}{numbers[2] or '.0'}"
+        raise refusal(f"{value} is not how the chart's releases are written; helm would not find it. Write {meant}.", meant)
+    raise refusal(f"{value} is not a Cilium release; helm would not find it. Write it like 1.13.0 (https://github.com/cilium/cilium/releases).")
+
+
+def _bridge_name(value: str) -> str:
+    if len(value) > 15:
+        raise refusal(f"{value} has {len(value)} characters; Linux allows 15 in the name of an interface. Write a shorter one, e.g. {value[:15].rstrip('-_.')}.", value[:15])
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]+", value):
+        raise refusal(f"{value!r} is not a name that LXD takes for a bridge. Write 2 to 15 letters, digits, '-', '_' or '.', like lxdbr0.")
+    return value
+
+
+def _image(value: str) -> str:
+    if re.fullmatch(r"(ubuntu|images|local):[^\s:]+", value):
+        return value
+    hint = f", e.g. ubuntu:{value}" if re.fullmatch(r"\d\d\.\d\d|[a-z]+", value) else ", e.g. ubuntu:22.04"
+    raise refusal(f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME, images:NAME or local:ALIAS{hint}.")
+
+
+def _url(value: str) -> str:
+    if re.search(r"\s", value) or urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
+        raise refusal(f"{value!r} is not an http or https URL; the nodes could not download from it. Write it like https://get.k3s.io.")
+    return value
+
+
+def _chart(value: str) -> str:
+    remote = re.fullmatch(r"(https?|oci)://[^\s/]+\S*", value)
+    local = "://" not in value and re.fullmatch(r"(\.{0,2}/)\S.*|\S.*\.tgz", value)
+    if not (remote or local):
+        raise refusal(f"{value!r} is not a place where helm finds a chart. Write a repository (https://…), an OCI address (oci://…), or the path of a folder or .tgz (./…).")
+    return value
+
+
+def _host(value: str) -> str:
+    user, at, host = value.rpartition("@")
+    if at:
+        raise refusal(f"{value} has a user in it; the name would not resolve. Write {host} here and {user} as host.user.", host)
+    try:
+        ip_address(value)
+    except ValueError:
+        if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?", value) or re.fullmatch(r"[\d.]+", value):
+            raise refusal(f"{value!r} is neither an IP address nor a DNS name; SSH could not dial it. Write it like 127.0.0.1 or host.example.com.") from None
+    return value
+
+
+def _linode_label(value: str) -> str:
+    if not re.fullmatch(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]", value):
+        raise refusal(f"{value!r} is not a label that Linode takes. Write 3 to 64 letters, digits, '-', '_' or '.', without two signs in a row, like lxdserver.")
+    return value
+
+
+def _host_key(value: str) -> str:
+    words = value.split()
+    place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
+    if place is None:
+        what = "a fingerprint, from which no key can be pinned" if value.startswith(("SHA256:", "MD5:")) else "not a public host key"
+        raise refusal(f"{value[:40]!r} is {what}. Write it like 'ssh-ed25519 AAAA…', the second and third word of ssh-keyscan's line.")
+    kind, key = words[place], (words[place + 1 :] or [""])[0]
+    if not _is_public_key(kind, key):
+        raise refusal(f"{kind} {key[:16]}… is damaged: its base64 part does not hold a key of type {kind}, so no host would match it. Copy the whole line of ssh-keyscan again.")
+    if place:
+        raise refusal(f"{words[0]} stands before the key, as in ssh-keyscan's lines; the address is host.address already. Write {kind} {key}.", f"{kind} {key}")
+    return f"{kind} {key}"
+
+
+def _is_public_key(kind: str, key: str) -> bool:
+    try:
+        blob = base64.b64decode(key, validate=True)
+        parts = []
+        while blob:
+            (length,) = struct.unpack_from(">I", blob)
+            parts.append(blob[4 : 4 + length])
+            if len(parts[-1]) != length:
+                return False
+            blob = blob[4 + length :]
+    except (binascii.Error, struct.error):
+        return False
+    return len(parts) >= 2 and parts[0] == kind.encode() and (kind != "ssh-ed25519" or len(parts[1]) == 32)
+
+
+def _metric(value: str) -> str:
+    name = value.partition(":")[0]
+    if name not in HUBBLE_METRICS:
+        raise refusal(f"{value} is not a metric of Hubble; the agents would not start. Choose from {', '.join(HUBBLE_METRICS)}.")
+    return value
+
+
+Port = Annotated[int, AfterValidator(_bounded(1, 65535, "a TCP port"))]
+Seconds = Annotated[int, AfterValidator(_bounded(1, None, "a time to wait, in seconds"))]
+Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer"))]
+TimerSeconds = Annotated[int, AfterValidator(_bounded(1, 65535, "a BGP timer, in seconds"))]
+HoldTime = Annotated[int, AfterValidator(_hold_time)]
+Asn = Annotated[int, AfterValidator(_asn)]
+Pool = Annotated[IPv4Network, PlainValidator(_network4("Cilium would hand out addresses you did not mean."))]
+PodCidr = Annotated[IPv4Network, PlainValidator(_network4("Pods would get addresses you did not mean."))]
+ServiceCidr = Annotated[IPv4Network, PlainValidator(_network4("Services would get addresses you did not mean."))]
+AllowedCidr = Annotated[
+    IPv4Network | IPv6Network, PlainValidator(_network("The firewall would let in addresses you did not mean."))
+]
+NodeAddress = Annotated[IPv4Address, PlainValidator(_address4)]
+BridgeAddress = Annotated[IPv4Interface, PlainValidator(_bridge_address)]
+DhcpRange = Annotated[AddressRange, PlainValidator(_address_range)]
+K3sVersion = Annotated[str, AfterValidator(_k3s_version)]
+CiliumVersion = Annotated[str, AfterValidator(_cilium_version)]
+BridgeName = Annotated[str, AfterValidator(_bridge_name)]
+LxdImage = Annotated[str, AfterValidator(_image)]
+Url = Annotated[str, AfterValidator(_url)]
+Chart = Annotated[str, AfterValidator(_chart)]
+HostAddress = Annotated[str, AfterValidator(_host)]
+LinodeLabel = Annotated[str, AfterValidator(_linode_label)]
+HostKey = Annotated[str, AfterValidator(_host_key)]
+HubbleMetric = Annotated[str, AfterValidator(_metric)]
