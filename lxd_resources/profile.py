@@ -1,0 +1,39 @@
+"""LXD profiles."""
+
+from collections.abc import Iterator, Mapping
+
+import pulumi
+
+from .endpoint import Endpoint
+from .entity import Adopt, Devices, Entity, Problem, Props, Provider, device_problems, user_data_problems
+
+
+class ProfileProvider(Provider):
+    kind = "profile"
+    collection = "profiles"
+    fields = ("config", "devices")
+
+    def problems(self, news: Props) -> Iterator[Problem]:
+        yield from device_problems(news["devices"])
+        yield from user_data_problems(news["config"])
+
+
+class Profile(Entity, module="lxd", name="Profile"):
+    """An LXD profile. `default` always exists: say adopt="update", and a delete gives it its former content back."""
+
+    name: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        lxd: pulumi.Input[Endpoint],
+        name: pulumi.Input[str],
+        config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        devices: pulumi.Input[Devices] | None = None,
+        adopt: Adopt = "never",
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`adopt`: see `Entity`."""
+        props = {"name": name, "config": config or {}, "devices": devices or {}, "adopt": adopt}
+        super().__init__(ProfileProvider(), resource_name, lxd, props, opts)

@@ -1,0 +1,45 @@
+"""LXD projects."""
+
+from collections.abc import Mapping
+
+import pulumi
+
+from .client import Lxd
+from .endpoint import Endpoint
+from .entity import Adopt, Entity, Props, Provider
+
+
+class ProjectProvider(Provider):
+    kind = "project"
+    collection = "projects"
+    server_set = ("features.",)
+    in_project = False
+
+    def before_delete(self, lxd: Lxd, props: Props, live: Props) -> None:
+        """LXD deletes no project that holds images; those it downloaded for instances are nobody's."""
+        users = [user.partition("?")[0].removeprefix("/1.0/").split("/") for user in live["used_by"]]
+        if images := [user for user in users if user[0] == "images"]:
+            with Lxd(props["lxd"], props["name"], self.seconds) as inside:
+                for image in images:
+                    if (inside.get(*image)[0] or {}).get("cached"):
+                        inside.send("delete", *image)
+
+
+class Project(Entity, module="lxd", name="Project"):
+    """An LXD project. Features that are not given stay as LXD sets them."""
+
+    name: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        lxd: pulumi.Input[Endpoint],
+        name: pulumi.Input[str],
+        config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        adopt: Adopt = "never",
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`adopt`: see `Entity`. The project in `lxd` plays no part."""
+        props = {"name": name, "config": config or {}, "adopt": adopt}
+        super().__init__(ProjectProvider(), resource_name, lxd, props, opts)

@@ -1,0 +1,41 @@
+"""LXD storage pools."""
+
+from collections.abc import Iterator, Mapping
+
+import pulumi
+
+from .endpoint import Endpoint
+from .entity import Adopt, Entity, Props, Provider, replaced_in
+
+
+class StoragePoolProvider(Provider):
+    kind = "storage pool"
+    collection = "storage-pools"
+    immutable = ("name", "driver")
+    server_set = ("volatile.", "source", "size")
+
+    def replaced(self, olds: Props, news: Props) -> Iterator[str]:
+        if replaced_in(olds, news, "config", "source"):
+            yield "config"
+
+
+class StoragePool(Entity, module="lxd", name="StoragePool"):
+    """An LXD storage pool."""
+
+    name: pulumi.Output[str]
+    driver: pulumi.Output[str]
+
+    def __init__(
+        self,
+        resource_name: str,
+        *,
+        lxd: pulumi.Input[Endpoint],
+        name: pulumi.Input[str],
+        driver: pulumi.Input[str],
+        config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        adopt: Adopt = "never",
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`driver`: dir, zfs, btrfs, lvm … `adopt`: see `Entity`."""
+        props = {"name": name, "driver": driver, "config": config or {}, "adopt": adopt}
+        super().__init__(StoragePoolProvider(), resource_name, lxd, props, opts)
