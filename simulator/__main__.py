@@ -1,0 +1,56 @@
+"""Run a command with providers that the engine attaches to instead of the official plugins.
+
+usage: python -m simulator [--kubernetes pretend|real] [NAME…] -- COMMAND…
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+
+from simulator.kubernetes import PretendKubernetes
+from simulator.linode import Linode
+from standin.command import Command
+from standin.kubernetes import Kubernetes
+from standin.serve import serve
+
+KUBERNETES = {"pretend": PretendKubernetes, "real": Kubernetes}
+
+
+def main(arguments: list[str]) -> int:
+    if "--" not in arguments:
+        sys.exit(__doc__)
+    middle = arguments.index("--")
+    parser = argparse.ArgumentParser(prog="simulator", description=__doc__)
+    parser.add_argument("--kubernetes", choices=KUBERNETES, default="pretend")
+    parser.add_argument("names", nargs="*", metavar="NAME", default=["command", "kubernetes", "linode"])
+    options = parser.parse_args(arguments[:middle])
+    kubernetes = KUBERNETES[options.kubernetes]
+    providers = {"command": Command, "kubernetes": kubernetes, "linode": Linode}
+    if unknown := set(options.names) - set(providers):
+        parser.error(f"no provider {', '.join(sorted(unknown))}: choose from {', '.join(providers)}")
+
+    says = {
+        Command: "command is a stand-in over real SSH",
+        Kubernetes: "kubernetes is a stand-in over kubectl and helm",
+        PretendKubernetes: "kubernetes is SIMULATED",
+        Linode: "linode is SIMULATED",
+    }
+    chosen = {name: providers[name] for name in options.names}
+    print(f"Providers: {'; '.join(says[p] for p in chosen.values())}. No official plugin is used.", file=sys.stderr)
+    served = {name: serve(provider) for name, provider in chosen.items()}
+    attach = ",".join(f"{name}:{port}" for name, (port, _) in served.items())
+    child = subprocess.Popen(arguments[middle + 1 :], env={**os.environ, "PULUMI_DEBUG_PROVIDERS": attach})
+    # The terminal's interrupt reaches the engine itself, which ends in order; until then it needs its providers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    try:
+        return child.wait()
+    finally:
+        for _, stop in served.values():
+            stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
