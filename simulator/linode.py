@@ -80,6 +80,6 @@ def computed(type_: str) -> dict[str, Any]:
         "privateIpAddress": "",
         "status": "running",
         "specs": [{"disk": 20480, "memory": 24576, "vcpus": 2, "transfer": 5000}],
-        "backups": {"available": False, "enabled": False, "schedules": []},
+        "backups": [{"available": False, "enabled": False, "schedules": []}],
         "hostUuid": "pretend",
     }
