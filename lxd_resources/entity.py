@@ -15,7 +15,7 @@ import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
-from .client import RetryError, Lxd, LxdError, MissingError, UnreachableError
+from .client import Lxd, LxdError, MissingError, RetryError, UnreachableError
 from .endpoint import Endpoint
 
 Adopt = Literal["never", "if-equal", "update"]
@@ -307,7 +307,7 @@ class Entity(dynamic.Resource):
     What was taken over is not deleted with the resource: it gets its former content back.
     """
 
-    def __init__(  # noqa: PLR0917
+    def __init__(
         self,
         provider: Provider,
         resource_name: str,

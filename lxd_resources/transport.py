@@ -88,8 +88,9 @@ def _explained(error: Exception, endpoint: dict[str, Any]) -> LxdError:
             )
         case asyncssh.ChannelOpenError():
             return UnreachableError(
-                f"{machine} cannot open {endpoint['socket']} for {endpoint['user']}: is LXD running, is that its "
-                "socket (/var/snap/lxd/common/lxd/unix.socket of the snap, /var/lib/lxd/unix.socket of Debian's package), "
-                "and may the user write to it?"
+                f"{machine} does not open {endpoint['socket']} for {endpoint['user']}: is LXD running, may they write "
+                "to its socket, is it that (snap: /var/snap/lxd/common/lxd, Debian: /var/lib/lxd, each /unix.socket)?"
             )
-    return UnreachableError(f"{machine} gave no SSH connection within {CONNECT_SECONDS} s ({error!r})")
+        case TimeoutError():
+            return UnreachableError(f"{machine} gave no SSH connection within {CONNECT_SECONDS} s")
+    return UnreachableError(f"{machine} gave no SSH connection ({error})")
