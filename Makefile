@@ -1,0 +1,41 @@
+# Everything works from a fresh clone: each target sets up what it still needs, inside the project.
+# STACK names the stack of preview, up and destroy.
+STACK ?= dev
+
+export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
+export PULUMI_SKIP_UPDATE_CHECK := true
+
+.PHONY: setup python test test-lxd lint preview up destroy
+
+setup: python
+	@scripts/setup-pulumi
+
+python:
+	@scripts/setup-python
+
+# Every test but those that need a real LXD or the whole lab.
+test: setup
+	pytest -n 2 -m 'not lxd and not e2e' --cov --cov-fail-under=95
+
+# The tests against a real LXD: one that runs already, or one that is started for them.
+test-lxd: python
+	@scripts/setup-lxd start
+	@pytest -m lxd; status=$$?; scripts/setup-lxd stop; exit $$status
+
+lint: python
+	ruff check .
+	ruff format --check .
+	mypy .
+	scripts/shell-files | xargs -0 shellcheck
+	python scripts/configuration_docs.py --check
+
+# What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
+preview: setup
+	@python scripts/preview.py $(STACK)
+
+# The real thing, wherever `pulumi login` points, with the official plugins.
+up: setup
+	pulumi up --stack $(STACK)
+
+destroy: setup
+	pulumi destroy --stack $(STACK)

@@ -1,0 +1,141 @@
+"""Preview a stack's configuration on a throw-away stack: no account, no host, no secret of anybody's.
+
+usage: preview.py STACK
+
+Pulumi.STACK.yaml is read, never written. Secrets that it holds or lacks are replaced by ones made here,
+which are forgotten afterwards. The official provider plugins are used where they can be had, otherwise
+the simulator's; PROVIDERS=simulated chooses the latter.
+"""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+ROOT = Path(__file__).parent.parent
+CACHE = ROOT / ".cache"
+PROVIDERS = ("command", "kubernetes", "linode")
+PLUGIN_SOURCE = "https://get.pulumi.com"
+PLUGIN_SECONDS = 300
+
+
+def main(stack: str) -> int:
+    configuration = stack_file(stack)
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="preview.", dir=CACHE) as folder:
+        state = Path(folder, "state")
+        state.mkdir()
+        environment = os.environ | {
+            "PULUMI_BACKEND_URL": state.as_uri(),
+            "PULUMI_CONFIG_PASSPHRASE": secrets.token_hex(),
+            "PULUMI_HOME": str(CACHE / "pulumi"),
+        }
+        copy = throw_away_stack(stack, configuration, Path(folder), environment)
+        preview = ["pulumi", "preview", "--stack", stack, "--config-file", str(copy)]
+        if not sys.stdout.isatty():
+            preview += ["--non-interactive", "--color", "never"]
+        reason = why_simulated(environment)
+        if reason:
+            print(f"providers: SIMULATED {', '.join(PROVIDERS)}: {reason}", flush=True)
+            preview = [sys.executable, "-m", "simulator", *PROVIDERS, "--", *preview]
+        else:
+            print(f"providers: official {', '.join(PROVIDERS)}", flush=True)
+        return subprocess.run(preview, cwd=ROOT, env=environment, check=False).returncode
+
+
+def stack_file(stack: str) -> dict[str, Any]:
+    """The stack's file as it is; ends the program with a message when there is none or it is no YAML."""
+    path = ROOT / f"Pulumi.{stack}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        sys.exit(f"{path.name}: {error.strerror}. Name a stack that has a configuration file: make preview STACK=dev")
+    except yaml.YAMLError as error:
+        sys.exit(f"{path.name} is not YAML: {error}")
+    if not isinstance(content, dict) or not isinstance(content.get("config") or {}, dict):
+        sys.exit(f"{path.name}: expected a mapping with the key config, as `pulumi config set` writes it")
+    return content
+
+
+def throw_away_stack(stack: str, content: dict[str, Any], folder: Path, environment: dict[str, str]) -> Path:
+    """Creates the stack in the folder, for `pulumi stack init` writes beside Pulumi.yaml; returns its configuration."""
+    config = content.get("config") or {}
+    plain = {key: value for key, value in config.items() if not is_secret(value)}
+    shutil.copy(ROOT / "Pulumi.yaml", folder)
+    copy = folder / f"Pulumi.{stack}.yaml"
+    copy.write_text(yaml.safe_dump({"config": plain}, sort_keys=False))
+    pulumi = ["pulumi", "--cwd", str(folder), "--non-interactive"]
+    run([*pulumi, "stack", "init", stack], environment)
+    made = {key: secrets.token_hex() for key, value in config.items() if is_secret(value)} | needed_secrets(config)
+    for key, value in made.items():
+        if key not in plain:
+            run([*pulumi, "config", "set", "--stack", stack, "--secret", key], environment, value)
+    return copy
+
+
+def is_secret(value: object) -> bool:
+    return isinstance(value, dict) and value.keys() == {"secure"}
+
+
+def needed_secrets(config: dict[str, Any]) -> dict[str, str]:
+    """The secrets that this configuration needs, with values good for nothing."""
+    key = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )
+    needed = {"cilium-bgp:sshPrivateKey": key.decode()}
+    if one_of(config, "bgp", "authentication") == "md5":
+        needed["cilium-bgp:bgpPassword"] = secrets.token_hex(16)
+    if one_of(config, "exposure", "mode") == "ngrok":
+        needed["cilium-bgp:ngrokAuthtoken"] = secrets.token_hex(16)
+    return needed
+
+
+def one_of(config: dict[str, Any], root: str, key: str) -> object:
+    value = config.get(f"cilium-bgp:{root}")
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def why_simulated(environment: dict[str, str]) -> str | None:
+    """None when the official plugins are there or could be installed, otherwise why not."""
+    if environment.get("PROVIDERS") == "simulated":
+        return "PROVIDERS=simulated"
+    missing = [
+        (name, version)
+        for name, version in ((name, metadata.version(f"pulumi-{name}")) for name in PROVIDERS)
+        if not Path(environment["PULUMI_HOME"], "plugins", f"resource-{name}-v{version}").is_dir()
+    ]
+    if not missing:
+        return None
+    try:
+        urllib.request.urlopen(urllib.request.Request(PLUGIN_SOURCE, method="HEAD"), timeout=3).close()
+    except OSError as error:
+        return f"official plugins could not be downloaded ({PLUGIN_SOURCE}: {error})"
+    for name, version in missing:
+        print(f"installing the official plugin {name} {version} into .cache", flush=True)
+        install = ["timeout", str(PLUGIN_SECONDS), "pulumi", "plugin", "install", "resource", name, version]
+        done = subprocess.run(install, env=environment, text=True, capture_output=True, check=False)
+        if done.returncode:
+            last = (done.stdout + done.stderr).strip().splitlines()[-1:] or [f"nothing within {PLUGIN_SECONDS} s"]
+            return f"official plugin {name} {version} could not be installed ({last[0]})"
+    return None
+
+
+def run(command: list[str], environment: dict[str, str], stdin: str | None = None) -> None:
+    """Quiet when it succeeds; ends the program with the command's output when it fails."""
+    done = subprocess.run(command, env=environment, input=stdin, text=True, capture_output=True, check=False)
+    if done.returncode:
+        sys.exit((done.stdout + done.stderr).strip())
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
