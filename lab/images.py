@@ -1,0 +1,116 @@
+"""The container images of the lab, in one archive: real Cilium, Hubble Relay and CoreDNS, and stand-ins for the rest.
+
+Each has the name that manifests and charts ask for, since no registry of images can be reached. Stand-ins say so in
+their answers and in the label `cilium-bgp.lab`.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import archive, debian, store
+from lab.archive import Image
+from lab.programs import CILIUM_VERSION, module_folder, program
+
+ARCHIVE = "k3s-airgap-images-amd64.tar"
+HERE = Path(__file__).resolve().parent
+_PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_REAL = {"cilium-bgp.lab": "built from source by the lab"}
+_STAND_IN = {"cilium-bgp.lab": "stand-in"}
+
+# What Cilium's agent calls while it runs: the compiler with its libraries, not what a developer needs beside it.
+_RUNTIME = debian.command(
+    ["clang-19", "bpftool", "iptables", "ipset", "iproute2", "kmod", "mount", "containernetworking-plugins"],
+    [
+        "/usr/include/*",
+        "/usr/lib/gcc/*",
+        "/usr/lib/x86_64-linux-gnu/*.a",
+        "/usr/lib/x86_64-linux-gnu/libclang-19.so*",
+        "/usr/lib/x86_64-linux-gnu/lib*san.so*",
+        "/usr/lib/x86_64-linux-gnu/perl/*",
+        "/usr/lib/llvm-19/lib/LLVMPolly.so",
+        "/usr/lib/llvm-19/lib/clang/19/include/arm_*",
+        "/usr/share/perl/*",
+    ],
+)
+
+
+def build() -> Path:
+    """Path of the archive."""
+    runtime, agent, operator = _runtime(), _agent(), _programs("cilium-operator-generic")
+    relay, coredns = _programs("hubble-relay"), _programs("coredns")
+    httpd, pause = _programs("httpd"), _programs("pause")
+
+    def web(name: str, port: int, text: str) -> Image:
+        command = ["/usr/bin/httpd", "-listen", f":{port}", "-text", f"{text} (a stand-in of the lab)"]
+        return Image(name, [httpd], command, labels=_STAND_IN)
+
+    images = [
+        Image(f"quay.io/cilium/cilium:v{CILIUM_VERSION}", [runtime, agent], env=_PATH, labels=_REAL),
+        Image(f"quay.io/cilium/operator-generic:v{CILIUM_VERSION}", [operator], env=_PATH, labels=_REAL),
+        Image(f"quay.io/cilium/hubble-relay:v{CILIUM_VERSION}", [relay], ["/usr/bin/hubble-relay"], _PATH, _REAL),
+        Image("docker.io/rancher/mirrored-coredns-coredns:1.10.1", [coredns], ["/usr/bin/coredns"], labels=_REAL),
+        Image("docker.io/rancher/mirrored-pause:3.6", [pause], ["/usr/bin/pause"], labels=_STAND_IN),
+        web("docker.io/rancher/mirrored-library-traefik:2.10.7", 8000, "traefik"),
+        web("docker.io/mcas/franceconnect-demo2:latest", 3000, "FranceConnect demo"),
+        web("quay.io/cilium/hubble-ui:v0.13.3", 8081, "Hubble UI"),
+        web("quay.io/cilium/hubble-ui-backend:v0.13.3", 8090, "Hubble UI's backend"),
+    ]
+
+    def write(folder: Path) -> None:
+        archive.write(images, folder / ARCHIVE)
+
+    # The layers lie in folders named after what they are made from.
+    described = [str(image) for image in images]
+    inputs: list[str | Path] = [*described, Path(archive.__file__)]
+    return store.make("images", inputs, "10 s", write) / ARCHIVE
+
+
+def _runtime() -> Path:
+    def build(folder: Path) -> None:
+        debian.root(_RUNTIME, folder / "root")
+        archive.layer(folder / "root", folder / "layer.tar")
+        shutil.rmtree(folder / "root")
+
+    return store.make("cilium-runtime", [*_RUNTIME, Path(archive.__file__)], "40 s", build) / "layer.tar"
+
+
+def _agent() -> Path:
+    source = module_folder("cilium", "github.com/cilium/cilium")
+    names = ("cilium-agent", "cilium-dbg", "cilium-mount", "cilium-sysctlfix", "cilium-health-responder", "hubble")
+    files = {f"usr/bin/{name}": program(name) for name in names} | {
+        "usr/libexec/cilium-agent": program("cilium-agent"),
+        "usr/bin/cilium-agent": HERE / "cilium-image" / "cilium-agent",
+        "usr/local/bin/clang": HERE / "cilium-image" / "clang",
+        "opt/cni/bin/cilium-cni": program("cilium-cni"),
+        "init-container.sh": source / "images/cilium/init-container.sh",
+        "install-plugin.sh": source / "plugins/cilium-cni/install-plugin.sh",
+        "cni-uninstall.sh": source / "plugins/cilium-cni/cni-uninstall.sh",
+    }
+    links = {"usr/bin/cilium": "cilium-dbg", "cni/loopback": "/usr/lib/cni/loopback"}
+    return _layer("cilium-agent-layer", files, links, {"var/lib/cilium/bpf": source / "bpf"})
+
+
+def _programs(name: str) -> Path:
+    return _layer(f"{name}-layer", {f"usr/bin/{name}": program(name)}, {}, {})
+
+
+def _layer(name: str, files: Mapping[str, Path], links: Mapping[str, str], folders: Mapping[str, Path]) -> Path:
+    def build(folder: Path) -> None:
+        root = folder / "root"
+        for target, origin in folders.items():
+            shutil.copytree(origin, root / target)
+        for target, origin in files.items():
+            (root / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(origin, root / target)
+            (root / target).chmod(0o755)
+        for target, text in links.items():
+            (root / target).parent.mkdir(parents=True, exist_ok=True)
+            (root / target).symlink_to(text)
+        archive.layer(root, folder / "layer.tar")
+        shutil.rmtree(root)
+
+    # Programs and modules lie in folders named after their content or version; only our own files must be read.
+    own = [path for path in files.values() if path.is_relative_to(HERE)]
+    inputs: list[str | Path] = [str(files), str(links), str(folders), *own, Path(archive.__file__)]
+    return store.make(name, inputs, "5 s", build) / "layer.tar"

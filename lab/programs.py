@@ -1,0 +1,83 @@
+"""The Go programs of the lab, each built from a pinned module: Kubernetes, Cilium, CoreDNS, Helm and small stand-ins.
+
+Versions and modules that can be had are facts of the module registry; see the go.mod in each folder.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import store
+
+HERE = Path(__file__).resolve().parent
+
+KUBERNETES_VERSION = "v1.30.2"
+CILIUM_VERSION = "1.16.19"
+HELM_VERSION = "v3.22.0"
+K3S_VERSION = f"{KUBERNETES_VERSION}+k3s1"
+
+_KUBERNETES_FLAGS = (
+    f"-X k8s.io/component-base/version.gitVersion={K3S_VERSION} "
+    "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=30"
+)
+_CILIUM_FLAGS = f"-X github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM_VERSION}"
+_HELM_FLAGS = f"-X helm.sh/helm/v3/internal/version.version={HELM_VERSION}"
+
+
+@dataclass(frozen=True)
+class Program:
+    module: str
+    """Folder under lab/ with go.mod and go.sum."""
+    package: str
+    usually: str
+    ldflags: str = ""
+    tags: str = ""
+
+
+PROGRAMS = {
+    "kube-apiserver": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver", "4 min", _KUBERNETES_FLAGS),
+    "kube-controller-manager": Program(
+        "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager", "1 min", _KUBERNETES_FLAGS
+    ),
+    "kube-scheduler": Program("kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler", "10 s", _KUBERNETES_FLAGS),
+    "kubelet": Program("kubernetes", "k8s.io/kubernetes/cmd/kubelet", "30 s", _KUBERNETES_FLAGS),
+    "kubectl": Program("kubernetes", "k8s.io/kubernetes/cmd/kubectl", "30 s", _KUBERNETES_FLAGS),
+    "cilium-agent": Program("cilium", "github.com/cilium/cilium/daemon", "4 min", _CILIUM_FLAGS),
+    "cilium-operator-generic": Program(
+        "cilium", "github.com/cilium/cilium/operator", "1 min", _CILIUM_FLAGS, "ipam_provider_operator"
+    ),
+    "cilium-cni": Program("cilium", "github.com/cilium/cilium/plugins/cilium-cni", "20 s", _CILIUM_FLAGS),
+    "cilium-dbg": Program("cilium", "github.com/cilium/cilium/cilium-dbg", "30 s", _CILIUM_FLAGS),
+    "cilium-mount": Program("cilium", "github.com/cilium/cilium/tools/mount", "5 s", _CILIUM_FLAGS),
+    "cilium-sysctlfix": Program("cilium", "github.com/cilium/cilium/tools/sysctlfix", "5 s", _CILIUM_FLAGS),
+    "cilium-health-responder": Program(
+        "cilium", "github.com/cilium/cilium/cilium-health/responder", "5 s", _CILIUM_FLAGS
+    ),
+    "hubble-relay": Program("cilium", "github.com/cilium/cilium/hubble-relay", "20 s", _CILIUM_FLAGS),
+    "hubble": Program("cilium", "github.com/cilium/cilium/hubble", "20 s", _CILIUM_FLAGS),
+    "coredns": Program("coredns", ".", "1 min"),
+    "helm": Program("helm", "helm.sh/helm/v3/cmd/helm", "1 min", _HELM_FLAGS),
+    "httpd": Program("standins", "./httpd", "10 s"),
+    "pause": Program("standins", "./pause", "5 s"),
+}
+
+
+def program(name: str) -> Path:
+    """Path of the static, stripped program `name`, built if need be."""
+    wanted = PROGRAMS[name]
+    module = HERE / wanted.module
+    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {wanted.ldflags}", "-tags", wanted.tags]
+    env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
+
+    def build(folder: Path) -> None:
+        store.run(["nice", *command, "-o", folder / name, wanted.package], cwd=module, env=env)
+
+    inputs: list[str | Path] = [module, *command, wanted.package, store.run(["go", "version"])]
+    return store.make(name, inputs, wanted.usually, build) / name
+
+
+def module_folder(module: str, path: str) -> Path:
+    """Read-only folder of the module `path`, in the version that lab/MODULE/go.mod pins."""
+    where = ["go", "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", path]
+    store.run(["go", "mod", "download", path], cwd=HERE / module)
+    return Path(store.run(where, cwd=HERE / module).strip())

@@ -1,0 +1,3 @@
+module cilium-bgp/lab/standins
+
+go 1.24
