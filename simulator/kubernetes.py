@@ -45,10 +45,10 @@ class PretendCluster:
         with memory.opened("kubernetes") as state:
             start(state)
             objects = state["objects"] if not dry_run else copy.deepcopy(state["objects"])
-            made: Properties = copy.deepcopy(keep(objects, manifest))
+            made = keep(objects, manifest)
             if not dry_run:
                 settle(state)
-            return made
+            return copy.deepcopy(made)
 
     def delete(self, manifest: Properties, propagation: str, seconds: float) -> None:
         fail(key_of(manifest))
@@ -191,8 +191,13 @@ def settle(state: dict[str, Any]) -> None:
     if not any(r["info"]["status"] == "deployed" for r in state.get("releases", {}).values()):
         return
     balanced = [o for o in objects.values() if o["kind"] == "Service" and o["spec"].get("type") == "LoadBalancer"]
-    taken = {i["ip"] for o in balanced for i in o.get("status", {}).get("loadBalancer", {}).get("ingress", [])}
-    free = (address for address in pool(objects) if address not in taken)
+    addresses = list(pool(objects))
+    for balancer in balanced:
+        # A pool that moved takes its addresses along; no pool at all may be one that is just being replaced.
+        if addresses and not set(ips(balancer)) <= set(addresses):
+            balancer.pop("status", None)
+    taken = {ip for balancer in balanced for ip in ips(balancer)}
+    free = (address for address in addresses if address not in taken)
     for balancer in balanced:
         if (
             key_of(balancer) not in memory.faults("hang")
@@ -200,6 +205,10 @@ def settle(state: dict[str, Any]) -> None:
             and (address := next(free, None))
         ):
             balancer["status"] = {"loadBalancer": {"ingress": [{"ip": address}]}}
+
+
+def ips(balancer: Properties) -> list[str]:
+    return [ingress["ip"] for ingress in balancer.get("status", {}).get("loadBalancer", {}).get("ingress", [])]
 
 
 def pool(objects: dict[str, Any]) -> Iterator[str]:

@@ -54,7 +54,8 @@ class Linode(Provider):
 
     def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
         with memory.opened("linode") as state:
-            return (inputs, outputs) if resource.id in state.get("made", {}) else None
+            gone = resource.id not in state.get("made", {})
+        return None if gone else (inputs, {**outputs, **computed(resource.type), **inputs})
 
     def update(
         self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties, preview: bool

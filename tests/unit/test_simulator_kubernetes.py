@@ -1,0 +1,284 @@
+"""The kubernetes provider's rules and the pretend cluster, through the engine's protocol."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import status_pb2  # type: ignore[import-untyped]
+from pulumi.runtime.proto import provider_pb2 as pb
+from pulumi.runtime.proto import provider_pb2_grpc
+
+from simulator.kubernetes import PretendKubernetes
+from standin.serve import UNKNOWN, Secret, decode_properties, encode_properties, serve
+
+RELEASE = "helm.sh/v3:Release"
+POOL = {
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "bgp-config", "namespace": "kube-system"},
+    "data": {"config.yaml": "address-pools: [{name: default, protocol: bgp, addresses: [10.26.23.32/30]}]"},
+}
+CILIUM = {
+    "name": "cilium",
+    "namespace": "kube-system",
+    "chart": "cilium",
+    "version": "1.13.0",
+    "timeout": 5,
+    "values": {"hubble": {part: {"enabled": True, "service": {"type": "LoadBalancer"}} for part in ("relay", "ui")}},
+}
+
+
+def service(name: str, kind: str = "LoadBalancer", **annotations: str) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "default", "annotations": annotations}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"type": kind, "ports": [{"port": 80}]}}
+
+
+class Engine:
+    """What the engine does with one provider: check, then create, and the state kept by hand."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self.stub = provider_pb2_grpc.ResourceProviderStub(channel)
+        self.configure()
+
+    def configure(self, **config: Any) -> None:
+        self.stub.Configure(pb.ConfigureRequest(args=encode_properties({"kubeconfig": Secret("k"), **config})))
+
+    def check(self, type_: str, inputs: dict[str, Any], olds: dict[str, Any] | None = None) -> dict[str, Any]:
+        request = pb.CheckRequest(urn=urn(type_), olds=encode_properties(olds or {}), news=encode_properties(inputs))
+        response = self.stub.Check(request)
+        assert not response.failures
+        return decode_properties(response.inputs)
+
+    def create(self, type_: str, inputs: dict[str, Any], preview: bool = False) -> tuple[str, dict[str, Any]]:
+        properties = encode_properties(self.check(type_, inputs))
+        response = self.stub.Create(pb.CreateRequest(urn=urn(type_), properties=properties, preview=preview))
+        return response.id, decode_properties(response.properties)
+
+    def update(self, type_: str, state: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
+        request = pb.UpdateRequest(urn=urn(type_), olds=encode_properties(state), news=encode_properties(inputs))
+        return decode_properties(self.stub.Update(request).properties)
+
+    def read(self, type_: str, id_: str, inputs: dict[str, Any]) -> Any:
+        return self.stub.Read(pb.ReadRequest(urn=urn(type_), id=id_, inputs=encode_properties(inputs)))
+
+    def diff(self, type_: str, olds: dict[str, Any], news: dict[str, Any]) -> Any:
+        old = encode_properties(olds)
+        request = pb.DiffRequest(urn=urn(type_), olds=old, old_inputs=old, news=encode_properties(news))
+        return self.stub.Diff(request)
+
+
+def urn(type_: str) -> str:
+    return f"urn:pulumi:dev::p::cilium-bgp:index:Cilium$kubernetes:{type_}::named"
+
+
+@pytest.fixture
+def faults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], object]:
+    monkeypatch.setenv("SIMULATOR_STATE", str(tmp_path))
+    return lambda faults: (tmp_path / "faults.json").write_text(json.dumps(faults))
+
+
+@pytest.fixture
+def engine(faults: object) -> Iterator[Engine]:
+    port, stop = serve(PretendKubernetes)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Engine(channel)
+    stop()
+
+
+def failure(action: Callable[[], object]) -> tuple[str, pb.ErrorResourceInitFailed | None]:
+    """The error's message and, of a resource that exists nevertheless, what the engine keeps."""
+    with pytest.raises(grpc.RpcError) as caught:
+        action()
+    kept = None
+    trailing: Any = caught.value.trailing_metadata()
+    if status := dict(trailing).get("grpc-status-details-bin"):
+        kept = pb.ErrorResourceInitFailed()
+        status_pb2.Status.FromString(status).details[0].Unpack(kept)
+    return caught.value.details() or "", kept
+
+
+def address(outputs: dict[str, Any]) -> str:
+    return str(outputs["status"]["loadBalancer"]["ingress"][0]["ip"])
+
+
+def test_addresses_are_given_in_order_of_creation(engine: Engine) -> None:
+    engine.create("core/v1:ConfigMap", POOL)
+    engine.create(RELEASE, CILIUM)
+    given = [
+        address(decode_properties(engine.read("core/v1:Service", f"kube-system/{name}", {}).properties))
+        for name in ("traefik", "hubble-relay", "hubble-ui")
+    ]
+    given.append(address(engine.create("core/v1:Service", service("fcdemo-service"))[1]))
+    assert given == ["10.26.23.32", "10.26.23.33", "10.26.23.34", "10.26.23.35"]
+
+
+def test_a_pool_object_gives_addresses_too(engine: Engine) -> None:
+    pool = {
+        "apiVersion": "cilium.io/v2alpha1",
+        "kind": "CiliumLoadBalancerIPPool",
+        "metadata": {"name": "pool"},
+        "spec": {"blocks": [{"start": "10.26.23.40", "stop": "10.26.23.41"}]},
+    }
+    engine.create(RELEASE, {**CILIUM, "values": {}})
+    id_, _ = engine.create("cilium.io/v2alpha1:CiliumLoadBalancerIPPool", pool)
+    assert id_ == "pool"
+    assert address(engine.create("core/v1:Service", service("a"))[1]) == "10.26.23.41"
+
+
+def test_a_service_without_an_address_fails_at_its_deadline_and_is_kept(engine: Engine) -> None:
+    waiting = service("a", **{"pulumi.com/timeoutSeconds": "1"})
+    message, kept = failure(lambda: engine.create("core/v1:Service", waiting))
+    assert "was successfully created, but the Kubernetes API server reported that it failed to fully init" in message
+    assert "'a' timed out waiting to be Ready" in message
+    assert kept is not None
+    assert kept.id == "default/a"
+    assert "Service was not allocated an IP address; does your cloud provider support this?" in kept.reasons
+
+
+def test_skip_await_waits_for_nothing(engine: Engine) -> None:
+    _, outputs = engine.create("core/v1:Service", service("a", **{"pulumi.com/skipAwait": "true"}))
+    assert "status" not in outputs
+
+
+def test_a_deployment_that_hangs_fails_and_a_later_update_mends_it(
+    engine: Engine, faults: Callable[[dict[str, Any]], object]
+) -> None:
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web", "namespace": "default", "annotations": {"pulumi.com/timeoutSeconds": "1"}},
+        "spec": {"replicas": 2},
+    }
+    faults({"hang": ["Deployment/default/web"]})
+    _, kept = failure(lambda: engine.create("apps/v1:Deployment", deployment))
+    assert kept is not None
+    assert kept.reasons[1] == "Deployment controller has not seen the change"
+    faults({})
+    outputs = engine.update("apps/v1:Deployment", decode_properties(kept.properties), deployment)
+    assert outputs["status"]["readyReplicas"] == 2
+
+
+def test_an_object_that_exists_is_not_taken_over(engine: Engine) -> None:
+    engine.create("core/v1:ConfigMap", POOL)
+    message, kept = failure(lambda: engine.create("core/v1:ConfigMap", POOL))
+    assert 'configmaps "bgp-config" already exists' in message
+    assert kept is None
+
+
+def test_a_lost_object_is_gone_at_refresh(engine: Engine, faults: Callable[[dict[str, Any]], object]) -> None:
+    id_, _ = engine.create("core/v1:ConfigMap", POOL)
+    assert engine.read("core/v1:ConfigMap", id_, POOL).id == id_
+    faults({"lose": ["ConfigMap/kube-system/bgp-config"]})
+    assert engine.read("core/v1:ConfigMap", id_, POOL).id == ""
+
+
+def test_an_absent_name_is_made_up_once(engine: Engine) -> None:
+    unnamed = {"apiVersion": "v1", "kind": "ConfigMap", "data": {}}
+    named = engine.check("core/v1:ConfigMap", unnamed)
+    assert named["metadata"]["name"].startswith("named-")
+    assert engine.check("core/v1:ConfigMap", unnamed, olds=named)["metadata"] == named["metadata"]
+
+
+@pytest.mark.parametrize(
+    ("type_", "change", "replaced"),
+    [
+        ("core/v1:ConfigMap", {"data": {"config.yaml": "b"}}, True),
+        ("core/v1:ConfigMap", {"metadata": {"name": "a", "namespace": "kube-system", "labels": {"x": "y"}}}, False),
+        ("core/v1:ConfigMap", {"metadata": {"name": "b", "namespace": "kube-system"}}, True),
+        ("core/v1:ConfigMap", {"metadata": {"name": "a", "namespace": "other"}}, True),
+        ("apps/v1:Deployment", {"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "a"}}}}, False),
+        ("apps/v1:Deployment", {"spec": {"replicas": 1, "selector": {"matchLabels": {"app": "b"}}}}, True),
+    ],
+)
+def test_what_replaces(engine: Engine, type_: str, change: dict[str, Any], replaced: bool) -> None:
+    old = {
+        "kind": type_.split(":")[1],
+        "metadata": {"name": "a", "namespace": "kube-system"},
+        "data": {"config.yaml": "a"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}}},
+    }
+    diff = engine.diff(type_, old, {**old, **change})
+    assert diff.changes == pb.DiffResponse.DIFF_SOME
+    assert bool(diff.replaces) is replaced
+    renamed = "metadata" in change
+    assert diff.deleteBeforeReplace is (replaced and not renamed)
+
+
+def test_mutable_config_maps_are_updated(engine: Engine) -> None:
+    engine.configure(enableConfigMapMutable="true")
+    assert not engine.diff("core/v1:ConfigMap", POOL, {**POOL, "data": {"config.yaml": "x"}}).replaces
+
+
+def test_the_default_namespace_is_no_difference(engine: Engine) -> None:
+    news = service("a")
+    olds = {**news, "metadata": {"name": "a", "annotations": {}}}
+    assert engine.diff("core/v1:Service", olds, news).changes == pb.DiffResponse.DIFF_NONE
+
+
+@pytest.mark.parametrize(("identifier", "replaced"), [({}, True), ({"clusterIdentifier": "c"}, False)])
+def test_a_changed_kubeconfig_replaces_unless_the_cluster_is_identified(
+    engine: Engine, identifier: dict[str, str], replaced: bool
+) -> None:
+    olds, news = ({"kubeconfig": Secret(text), **identifier} for text in ("a", "b"))
+    diff = engine.stub.DiffConfig(pb.DiffRequest(old_inputs=encode_properties(olds), news=encode_properties(news)))
+    assert (diff.changes == pb.DiffResponse.DIFF_SOME, bool(diff.replaces)) == (True, replaced)
+
+
+def test_content_of_a_secret_is_always_secret(engine: Engine) -> None:
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"password": "canary"}}
+    _, outputs = engine.create("core/v1:Secret", secret)
+    assert outputs["stringData"] == outputs["__inputs"]["stringData"] == Secret({"password": "canary"})
+
+
+def test_a_preview_leaves_what_the_server_decides_unknown(engine: Engine) -> None:
+    _, outputs = engine.create("core/v1:Service", {**service("a"), "spec": {"externalName": UNKNOWN}}, preview=True)
+    assert outputs["spec"]["externalName"] is UNKNOWN
+    _, outputs = engine.create(RELEASE, CILIUM, preview=True)
+    assert outputs["status"] is UNKNOWN
+    assert engine.read("core/v1:Service", "default/a", {}).id == ""
+
+
+def test_a_release_reports_its_status_and_revision(engine: Engine) -> None:
+    id_, outputs = engine.create(RELEASE, CILIUM)
+    assert id_ == "kube-system/cilium"
+    assert (outputs["status"]["status"], outputs["status"]["revision"]) == ("deployed", 1)
+    assert engine.update(RELEASE, outputs, {**CILIUM, "version": "1.13.1"})["status"]["revision"] == 2
+
+
+def test_a_release_that_gets_not_ready_is_kept_as_failed(
+    engine: Engine, faults: Callable[[dict[str, Any]], object]
+) -> None:
+    faults({"hang": ["Release/kube-system/cilium"]})
+    message, kept = failure(lambda: engine.create(RELEASE, CILIUM))
+    assert "failed to become available within allocated timeout" in message
+    assert kept is not None
+    assert decode_properties(kept.properties)["status"]["status"] == "failed"
+    faults({})
+    assert engine.update(RELEASE, {}, CILIUM)["status"]["status"] == "deployed"
+
+
+def test_a_release_stuck_in_pending_cannot_be_created_nor_updated(engine: Engine, tmp_path: Path) -> None:
+    engine.create(RELEASE, CILIUM)
+    file = tmp_path / "kubernetes.json"
+    file.write_text(file.read_text().replace('"deployed"', '"pending-install"'))
+    message, kept = failure(lambda: engine.create(RELEASE, CILIUM))
+    assert "cannot re-use a name that is still in use" in message
+    assert kept is None
+    message, kept = failure(lambda: engine.update(RELEASE, {}, CILIUM))
+    assert "another operation (install/upgrade/rollback) is in progress" in message
+    assert kept is None
+
+
+def test_an_unreachable_cluster_is_an_error_unless_its_objects_may_be_forgotten(
+    engine: Engine, faults: Callable[[dict[str, Any]], object]
+) -> None:
+    id_, outputs = engine.create("core/v1:ConfigMap", POOL)
+    faults({"fail": {"Cluster": "connection refused"}})
+    message, _ = failure(lambda: engine.read("core/v1:ConfigMap", id_, POOL))
+    assert message == "configured Kubernetes cluster is unreachable: connection refused"
+    engine.configure(deleteUnreachable=True)
+    engine.stub.Delete(pb.DeleteRequest(urn=urn("core/v1:ConfigMap"), properties=encode_properties(outputs)))
+    assert engine.read("core/v1:ConfigMap", id_, POOL).id == ""
