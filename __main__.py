@@ -1,0 +1,268 @@
+"""One Linux machine becomes a Kubernetes cluster whose LoadBalancer addresses a real BGP router has learned."""
+
+import pulumi
+
+import settings
+from components.bgp_router import BgpRouter
+from components.cilium import Cilium
+from components.existing_host import ExistingHost
+from components.exposure import Exposure
+from components.fcdemo import FcDemo
+from components.hubble import Hubble
+from components.k3s_cluster import K3sCluster
+from components.l7_echo import L7Echo
+from components.linode_host import LinodeHost
+from components.lxd_host import LxdHost
+from components.lxd_topology import LxdTopology
+from components.proof import Proof
+
+FCDEMO = "default/fcdemo-service"
+HUBBLE = ("kube-system/hubble-relay", "kube-system/hubble-ui")
+
+its = settings.load()
+private_key = pulumi.Output.secret(its.ssh_private_key)
+bgp_password = None if its.bgp_password is None else pulumi.Output.secret(its.bgp_password)
+ngrok_authtoken = None if its.ngrok_authtoken is None else pulumi.Output.secret(its.ngrok_authtoken)
+gateway, network = its.lxd.bridge.gateway, its.lxd.bridge.network
+forwards = its.exposure.forwards if its.exposure.mode == "forward" else ()
+
+host: LinodeHost | ExistingHost
+if isinstance(its.host, settings.LinodeSettings):
+    host = LinodeHost(
+        "host",
+        {
+            "label": its.host.label,
+            "region": its.host.region,
+            "type": its.host.type,
+            "image": its.host.image,
+            "authorized_users": its.host.authorized_users,
+            "public_key": its.ssh_public_key,
+            "private_key": private_key,
+            "admin_cidrs": [str(cidr) for cidr in its.host.admin_cidrs],
+            "api_port": its.k3s.api_port,
+            "open_ports": [forward.host_port for forward in forwards],
+            "open_cidrs": [str(cidr) for cidr in its.exposure.cidrs],
+            "protect": its.protect,
+        },
+    )
+else:
+    host = ExistingHost(
+        "host",
+        {
+            "address": its.host.address,
+            "port": its.host.port,
+            "user": its.host.user,
+            "host_key": its.host.host_key,
+            "private_key": private_key,
+        },
+    )
+
+lxd = LxdHost(
+    "lxd",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "project": its.lxd.project,
+        "timeout_seconds": its.lxd.timeout_seconds,
+    },
+)
+
+topology = LxdTopology(
+    "topology",
+    {
+        "lxd": lxd.lxd,
+        "connection": host.connection,
+        "machine": host.machine,
+        "project": its.lxd.project,
+        "pool": its.lxd.storage_pool.name,
+        "pool_driver": its.lxd.storage_pool.driver,
+        "bridge": its.lxd.bridge.name,
+        "gateway": str(its.lxd.bridge.address),
+        "dhcp_range": its.dhcp_range,
+        "image": its.lxd.image,
+        "user": its.lxd.login_user,
+        "private_key": private_key,
+        "authorized_keys": [its.ssh_public_key, lxd.public_key],
+        "kernel_modules": lxd.kernel_modules,
+        "nodes": {name: str(node.address) for name, node in its.nodes.items()},
+        "api_node": next(iter(its.servers)),
+        "api_listen": f"{host.api_listen}:{its.k3s.api_port}",
+        "timeout_seconds": its.lxd.timeout_seconds,
+        "protect": its.protect,
+    },
+)
+server = topology.nodes[next(iter(its.servers))]
+
+router = BgpRouter(
+    "router",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "bridge": topology.bridge,
+        "address": str(gateway),
+        "asn": its.bgp.peer_asn,
+        "node_asn": its.bgp.local_asn,
+        "nodes": [str(node.address) for node in its.nodes.values()],
+        "pool": str(its.bgp.pool),
+        "pod_cidr": str(its.k3s.cluster_cidr) if its.bgp.announce_pod_cidr else None,
+        "hold_time_seconds": its.bgp.hold_time_seconds,
+        "keepalive_seconds": its.bgp.keepalive_time_seconds,
+        "password": bgp_password,
+    },
+)
+
+cluster = K3sCluster(
+    "k3s",
+    {
+        "servers": {name: topology.nodes[name] for name in its.servers},
+        "agents": {name: topology.nodes[name] for name in its.agents},
+        "version": its.k3s.version,
+        "installer_url": its.k3s.installer_url,
+        "artifact_url": its.k3s.artifact_url or "",
+        "cluster_cidr": str(its.k3s.cluster_cidr),
+        "service_cidr": str(its.k3s.service_cidr),
+        "kube_proxy": not its.cilium.kube_proxy_replacement,
+        "api_address": host.address,
+        "api_port": its.k3s.api_port,
+        "timeout_seconds": its.k3s.timeout_seconds,
+    },
+)
+on_cluster = pulumi.ResourceOptions(provider=cluster.provider)
+
+cilium = Cilium(
+    "cilium",
+    {
+        "version": its.cilium.version,
+        "chart": its.cilium.chart,
+        "mode": its.bgp.mode,
+        "bgp": {
+            "local_asn": its.bgp.local_asn,
+            "peer_asn": router.peer_asn,
+            "peer_address": router.peer_address,
+            "pool": str(its.bgp.pool),
+            "announce_pod_cidr": its.bgp.announce_pod_cidr,
+            "password": bgp_password,
+            "hold_time_seconds": its.bgp.hold_time_seconds,
+            "keepalive_seconds": its.bgp.keepalive_time_seconds,
+            "connect_retry_seconds": its.bgp.connect_retry_time_seconds,
+            "graceful_restart": its.bgp.graceful_restart,
+        },
+        "hubble": {
+            "enabled": its.hubble.enabled,
+            "relay": its.hubble.enabled and its.hubble.relay,
+            "ui": its.hubble.enabled and its.hubble.ui,
+            "service_type": its.hubble.service_type,
+            "metrics": its.hubble.metrics,
+        },
+        "pod_cidr": str(its.k3s.cluster_cidr),
+        "kube_proxy_replacement": its.cilium.kube_proxy_replacement,
+        "envoy": its.l7echo.enabled,
+        "values": its.cilium.values,
+        "server": server,
+        "joined": cluster.joined,
+        "timeout_seconds": its.cilium.timeout_seconds,
+    },
+    on_cluster,
+)
+
+hubble = Hubble(
+    "hubble",
+    {
+        "services": [service for service in HUBBLE if service in its.load_balancers],
+        "pool": str(its.bgp.pool),
+        "server": server,
+        "ssh": host.ssh,
+        "ready": cilium.ready,
+        "timeout_seconds": its.proof.timeout_seconds,
+    },
+)
+
+fcdemo = (
+    FcDemo(
+        "fcdemo",
+        {
+            "image": its.fcdemo.image,
+            "replicas": its.fcdemo.replicas,
+            "machine": server.machine,
+            "after": [cilium],
+        },
+        on_cluster,
+    )
+    if its.fcdemo.enabled
+    else None
+)
+
+l7_echo = (
+    L7Echo(
+        "l7echo",
+        {
+            "server": server,
+            "after": [cilium],
+            "ready": cilium.ready,
+            "timeout_seconds": its.proof.timeout_seconds,
+        },
+        on_cluster,
+    )
+    if its.l7echo.enabled
+    else None
+)
+
+proof = Proof(
+    "proof",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "server": server,
+        "nodes": {name: node.address for name, node in topology.nodes.items()},
+        "pool": str(its.bgp.pool),
+        "services": list(its.load_balancers),
+        "http": [FCDEMO] if fcdemo else [],
+        "again": [cilium.ready, *([fcdemo.load_balancer_ip] if fcdemo else [])],
+        "timeout_seconds": its.proof.timeout_seconds,
+    },
+)
+
+exposure = Exposure(
+    "exposure",
+    {
+        "mode": its.exposure.mode,
+        "connection": host.connection,
+        "machine": host.machine,
+        "lxd": lxd.lxd,
+        "bridge": topology.bridge,
+        "host_address": host.address,
+        "addresses": proof.load_balancer_ips,
+        "ssh": host.ssh,
+        "services": [service for service in its.load_balancers if service not in HUBBLE],
+        "forwards": [
+            {"service": forward.service, "service_port": forward.service_port, "host_port": forward.host_port}
+            for forward in forwards
+        ],
+        "ngrok_service": FCDEMO,
+        "ngrok_authtoken": ngrok_authtoken,
+    },
+)
+
+pulumi.export("host_address", host.address)
+pulumi.export(
+    "nodes", {name: {"role": its.nodes[name].role, "address": node.address} for name, node in topology.nodes.items()}
+)
+pulumi.export("kube_api", cluster.api)
+pulumi.export("kubeconfig", cluster.kubeconfig)
+pulumi.export("load_balancer_ips", proof.load_balancer_ips)
+pulumi.export("bgp", proof.report)
+pulumi.export("urls", exposure.urls)
+pulumi.export(
+    "ssh_commands",
+    {
+        "host": host.ssh,
+        **{
+            name: pulumi.Output.format("{0} -t ssh {1}@{2}", host.ssh, its.lxd.login_user, node.address)
+            for name, node in topology.nodes.items()
+        },
+        **hubble.ssh_commands,
+        **exposure.ssh_commands,
+    },
+)
+if l7_echo:
+    pulumi.export("l7_answer", l7_echo.answer)

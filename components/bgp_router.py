@@ -1,0 +1,109 @@
+"""FRR on the host: the router that Cilium's agents peer with."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import pulumi
+
+from components import remote
+from components.remote import Connection, Script
+
+
+class BgpRouterArgs(TypedDict):
+    connection: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    bridge: pulumi.Input[str]
+    """Name of the bridge that the nodes are on."""
+    address: str
+    """The host's address on it: where bgpd listens and what nodes dial."""
+    asn: int
+    """Autonomous system number of the router, 1 to 4294967294."""
+    node_asn: int
+    """Autonomous system number of the nodes."""
+    nodes: Sequence[str]
+    """Addresses that sessions are accepted from."""
+    pool: str
+    """CIDR whose /32s are accepted."""
+    pod_cidr: str | None
+    """CIDR whose parts are accepted too, where nodes announce their pods."""
+    hold_time_seconds: int
+    """BGP hold time (RFC 4271 section 4.2), 0 or at least 3."""
+    keepalive_seconds: int
+    """BGP keepalive interval, normally a third of it."""
+    password: pulumi.Input[str] | None
+    """TCP MD5 password (RFC 2385) shared with the nodes; a secret."""
+
+
+def frr_conf(args: BgpRouterArgs, password: str | None) -> str:
+    """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing."""
+    prefixes = [f"ip prefix-list CILIUM seq 10 permit {args['pool']} ge 32 le 32"]
+    if args["pod_cidr"]:
+        prefixes.append(f"ip prefix-list CILIUM seq 20 permit {args['pod_cidr']} le 32")
+    # Each node announces at most every pool address and a few pod ranges; one that sends more is broken.
+    addresses = 2 ** (32 - int(args["pool"].split("/")[1]))
+    return "\n".join(
+        [
+            "! Written by cilium-bgp. What was here before is in /var/lib/cilium-bgp/frr and comes back on destroy.",
+            "frr defaults datacenter",
+            "log syslog informational",
+            "service integrated-vtysh-config",
+            "!",
+            *prefixes,
+            "!",
+            "route-map FROM-NODES permit 10",
+            " match ip address prefix-list CILIUM",
+            "!",
+            "route-map TO-NODES deny 10",
+            "!",
+            f"router bgp {args['asn']}",
+            f" bgp router-id {args['address']}",
+            " no bgp default ipv4-unicast",
+            " no bgp ebgp-requires-policy",
+            " bgp bestpath as-path multipath-relax",
+            " neighbor NODES peer-group",
+            f" neighbor NODES remote-as {args['node_asn']}",
+            *([f" neighbor NODES password {password}"] if password else []),
+            f" neighbor NODES timers {args['keepalive_seconds']} {args['hold_time_seconds']}",
+            " neighbor NODES passive",
+            " neighbor NODES graceful-restart-helper",
+            *(f" neighbor {node} peer-group NODES" for node in args["nodes"]),
+            " address-family ipv4 unicast",
+            "  neighbor NODES activate",
+            "  neighbor NODES soft-reconfiguration inbound",
+            "  neighbor NODES route-map FROM-NODES in",
+            "  neighbor NODES route-map TO-NODES out",
+            f"  neighbor NODES maximum-prefix {addresses + 16}",
+            "  maximum-paths 64",
+            "  maximum-paths ibgp 64",
+            " exit-address-family",
+            "exit",
+            "",
+        ]
+    )
+
+
+class BgpRouter(pulumi.ComponentResource):
+    """FRR, installed and configured; changes are reloaded without dropping a session."""
+
+    peer_address: pulumi.Output[str]
+    """Address that nodes dial, on TCP 179; known once bgpd listens there."""
+    peer_asn: pulumi.Output[int]
+    """The router's autonomous system number."""
+
+    def __init__(self, name: str, args: BgpRouterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:BgpRouter", name, None, opts)
+        configured = remote.run(
+            f"{name}-frr",
+            Script("frr.sh", [args["address"], args["bridge"]], seconds=600),
+            args["connection"],
+            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
+            stdin=pulumi.Output.secret(
+                pulumi.Output.from_input(args["password"]).apply(lambda password: frr_conf(args, password))
+            ),
+            delete=Script("frr_restore.sh"),
+        )
+        self.peer_address = configured.stdout
+        self.peer_asn = configured.stdout.apply(lambda _: args["asn"])
+        self.register_outputs({"peerAddress": self.peer_address, "peerAsn": self.peer_asn})

@@ -1,0 +1,204 @@
+"""Cilium by its Helm chart, with BGP."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypedDict, cast
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+
+from components import cilium_bgp, remote
+from components.cilium_bgp import Bgp, Peer
+from components.node import Node
+from components.remote import Script
+
+NAMESPACE = "kube-system"
+CRDS = ("ciliumbgpclusterconfigs", "ciliumbgppeerconfigs", "ciliumbgpadvertisements", "ciliumloadbalancerippools")
+
+
+class HubbleValues(TypedDict):
+    """What of Hubble the chart installs."""
+
+    enabled: bool
+    relay: bool
+    ui: bool
+    service_type: str
+    """Of hubble-relay and hubble-ui: LoadBalancer, or ClusterIP."""
+    metrics: Sequence[str]
+    """Hubble's metrics, e.g. `dns`."""
+
+
+class CiliumArgs(TypedDict):
+    version: str
+    """Chart and image version, e.g. `1.13.0`."""
+    chart: str
+    """Chart repository (`https://…`), OCI address (`oci://…`), or path of a chart."""
+    mode: Literal["configmap", "control-plane"]
+    """How Cilium is told of BGP."""
+    bgp: Bgp
+    hubble: HubbleValues
+    pod_cidr: str
+    """Range of the pods; Cilium's own default would contain the bridge."""
+    kube_proxy_replacement: bool
+    envoy: bool
+    """Whether Services may ask for layer 7 load balancing."""
+    values: Mapping[str, Any]
+    """Further chart values; they win."""
+    server: Node
+    """A k3s server, for kubectl."""
+    joined: pulumi.Input[Sequence[str]]
+    """Names of the nodes, which must all become Ready."""
+    timeout_seconds: int
+    """How long until all of it runs."""
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Helm's rule: objects are merged, all else is replaced."""
+    both = {
+        key: merged(below[key], above[key])
+        for key in above
+        if isinstance(below.get(key), Mapping) and isinstance(above[key], Mapping)
+    }
+    return {**below, **above, **both}
+
+
+def chart_values(args: CiliumArgs, annotations: Mapping[str, pulumi.Input[str]]) -> dict[str, Any]:
+    """Values for the chart's `args["version"]`: the article's, the pod range, and what the mode needs."""
+    bgp, hubble = args["bgp"], args["hubble"]
+    values: dict[str, Any]
+    operator: dict[str, Any] = {"rollOutPods": True}
+    if args["mode"] == "configmap":
+        announce = {"loadbalancerIP": True, "podCIDR": bgp["announce_pod_cidr"]}
+        values = {"bgp": {"enabled": True, "announce": announce}, "podAnnotations": annotations}
+        operator["podAnnotations"] = annotations
+    else:
+        values = {"bgpControlPlane": {"enabled": True}}
+    values |= {
+        "operator": operator,
+        "rollOutCiliumPods": True,  # the chart's own checksum: a changed setting reaches the agents
+        "sctp": {"enabled": True},
+        "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": [args["pod_cidr"]]}},
+        "hubble": {
+            "enabled": hubble["enabled"],
+            "metrics": {"enabled": list(hubble["metrics"])},
+            "relay": {"enabled": hubble["relay"], "service": {"type": hubble["service_type"]}},
+            "ui": {"enabled": hubble["ui"], "service": {"type": hubble["service_type"]}},
+        },
+    }
+    if args["kube_proxy_replacement"]:
+        # 1.13 has no booleans here. On every k3s node the API answers on 127.0.0.1:6444.
+        values["kubeProxyReplacement"] = "strict" if cilium_bgp.minor(args["version"]) < (1, 14) else True
+        values |= {"k8sServiceHost": "127.0.0.1", "k8sServicePort": 6444}
+    if args["envoy"]:
+        values["loadBalancer"] = {"l7": {"backend": "envoy"}}
+    return merged(values, args["values"])
+
+
+def chart_source(chart: str) -> dict[str, Any]:
+    """Where the release takes the chart from."""
+    if chart.startswith(("http://", "https://")):
+        return {"chart": "cilium", "repository_opts": kubernetes.helm.v3.RepositoryOptsArgs(repo=chart)}
+    return {"chart": chart}
+
+
+class Cilium(pulumi.ComponentResource):
+    """The release, its BGP configuration before (or, in control-plane mode, after) it, and the wait until it runs.
+
+    The release itself does not wait: it would wait for addresses of a pool that only a running operator can take.
+    """
+
+    ready: pulumi.Output[str]
+    """Known once every node is Ready and operator, agents, relay and UI run with the present configuration."""
+
+    def __init__(self, name: str, args: CiliumArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:Cilium", name, None, opts)
+        server = args["server"]
+        seconds = str(args["timeout_seconds"])
+        bgp, hubble = args["bgp"], args["hubble"]
+
+        def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
+
+        annotations: dict[str, pulumi.Input[str]] = {}
+        before: list[pulumi.Resource] = []
+        if args["mode"] == "configmap":
+            config = pulumi.Output.all(
+                peer_asn=bgp["peer_asn"], peer_address=bgp["peer_address"], password=bgp["password"]
+            ).apply(lambda peer: cilium_bgp.metallb_config(bgp, cast(Peer, peer)))
+            annotations[f"{cilium_bgp.NAME}/bgp-config"] = pulumi.Output.unsecret(config.apply(cilium_bgp.checksum))
+            bgp_config = kubernetes.core.v1.ConfigMap(
+                f"{name}-bgp-config",
+                metadata={"name": "bgp-config", "namespace": NAMESPACE},
+                data={"config.yaml": config},
+                opts=child(),
+            )
+            before.append(bgp_config)  # agents and operator mount it: without it they never start
+
+        release = kubernetes.helm.v3.Release(
+            f"{name}-release",
+            kubernetes.helm.v3.ReleaseArgs(
+                name="cilium",
+                namespace=NAMESPACE,
+                version=args["version"],
+                values=chart_values(args, annotations),
+                skip_await=True,
+                timeout=args["timeout_seconds"],
+                **chart_source(args["chart"]),
+            ),
+            opts=child(*before),
+        )
+        after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release)
+
+        workloads = ["daemonset/cilium", "deployment/cilium-operator"]
+        workloads += [
+            f"deployment/hubble-{part}" for part, on in (("relay", hubble["relay"]), ("ui", hubble["ui"])) if on
+        ]
+        revision = release.status.apply(lambda status: str(status.revision))
+        nodes = pulumi.Output.from_input(args["joined"]).apply(" ".join)
+        self.ready = remote.run(
+            f"{name}-ready",
+            Script("cilium_ready.sh", [seconds, revision, nodes, *workloads], args["timeout_seconds"] + 120),
+            server.connection,
+            child(*after),
+        ).stdout
+        self.register_outputs({"ready": self.ready})
+
+    def _control_plane(self, name: str, args: CiliumArgs, release: pulumi.Resource) -> list[pulumi.Resource]:
+        bgp, server = args["bgp"], args["server"]
+        api_version = cilium_bgp.api_version(args["version"])
+
+        def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
+
+        # The operator registers the kinds some time after it has started; the release knows nothing of it.
+        kinds = remote.run(
+            f"{name}-crds",
+            Script("crds_established.sh", [str(args["timeout_seconds"]), *(f"{crd}.cilium.io" for crd in CRDS)]),
+            server.connection,
+            child(release),
+        )
+
+        def custom(kind: str, spec: dict[str, Any], *after: pulumi.Resource) -> pulumi.Resource:
+            return kubernetes.apiextensions.CustomResource(
+                f"{name}-{kind.lower()}",
+                api_version=api_version,
+                kind=kind,
+                metadata={"name": cilium_bgp.NAME, "labels": {"advertise": cilium_bgp.NAME}},
+                spec=spec,
+                opts=child(kinds, *after),
+            )
+
+        parts = [
+            custom("CiliumLoadBalancerIPPool", cilium_bgp.ip_pool(bgp)),
+            custom("CiliumBGPAdvertisement", cilium_bgp.advertisement(bgp)),
+            custom("CiliumBGPPeerConfig", cilium_bgp.peer_config(bgp)),
+        ]
+        if bgp["password"] is not None:
+            auth = kubernetes.core.v1.Secret(
+                f"{name}-bgp-auth",
+                metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE},
+                string_data={"password": bgp["password"]},
+                opts=child(),
+            )
+            parts.append(auth)
+        # Last, because agents dial as soon as it is there, with an empty password if the secret is not.
+        return [*parts, custom("CiliumBGPClusterConfig", cilium_bgp.cluster_config(bgp), *parts)]

@@ -1,0 +1,100 @@
+"""How Services are reached from outside the host."""
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+import pulumi
+
+from components import remote
+from components.remote import Connection, Script
+from lxd_resources import Endpoint, Forward
+
+# The agent updates itself within its major version; ngrok serves no other fixed address.
+NGROK_ARCHIVE = "https://bin.equinox.io/c/bNyj1mQVY4c/ngrok-v3-stable-linux-amd64.tgz"
+
+
+class PortForward(TypedDict):
+    """One TCP port of the host."""
+
+    service: str
+    """Service as "namespace/name"."""
+    service_port: int
+    host_port: int
+
+
+class ExposureArgs(TypedDict):
+    mode: Literal["none", "ngrok", "forward"]
+    connection: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    lxd: pulumi.Input[Endpoint]
+    """LXD's API on the host; a secret."""
+    bridge: pulumi.Input[str]
+    """Bridge whose subnet the LoadBalancer addresses are in."""
+    host_address: pulumi.Input[str]
+    """The host's own address, where forwarded ports listen."""
+    addresses: pulumi.Output[dict[str, str]]
+    """LoadBalancer address of each Service, by "namespace/name"."""
+    services: Sequence[str]
+    """Services that get a line to type."""
+    ssh: pulumi.Input[str]
+    """The ssh command to the host."""
+    forwards: Sequence[PortForward]
+    """What `forward` passes on."""
+    ngrok_service: str
+    """What `ngrok` shows to the internet, on port 80."""
+    ngrok_authtoken: pulumi.Input[str] | None
+    """ngrok's token; a secret."""
+
+
+class Exposure(pulumi.ComponentResource):
+    """ngrok on the host, ports of the host, or (`none`) just the lines to type."""
+
+    urls: pulumi.Output[dict[str, str]]
+    """Public URL of each exposed Service, by "namespace/name"."""
+    ssh_commands: dict[str, pulumi.Output[str]]
+    """By "namespace/name": brings the Service's port 80 to http://localhost:8080, whatever the mode."""
+
+    def __init__(self, name: str, args: ExposureArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:Exposure", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        urls: dict[str, pulumi.Output[str]] = {}
+        if args["mode"] == "ngrok":
+            service = args["ngrok_service"]
+            agent = remote.run(
+                f"{name}-ngrok",
+                Script("ngrok.sh", [args["addresses"][service], NGROK_ARCHIVE]),
+                args["connection"],
+                child,
+                stdin=args["ngrok_authtoken"],
+                delete=Script("ngrok_remove.sh"),
+            )
+            urls[service] = agent.stdout
+        if args["mode"] == "forward":
+            Forward(
+                f"{name}-forward",
+                lxd=args["lxd"],
+                network=args["bridge"],
+                listen_address=args["host_address"],
+                ports=[
+                    {
+                        "protocol": "tcp",
+                        "listen_port": forward["host_port"],
+                        "target_address": args["addresses"][forward["service"]],
+                        "target_port": forward["service_port"],
+                    }
+                    for forward in args["forwards"]
+                ],
+                opts=child,
+            )
+            for forward in args["forwards"]:
+                urls[forward["service"]] = pulumi.Output.format(
+                    "http://{0}:{1}", args["host_address"], forward["host_port"]
+                )
+        self.urls = pulumi.Output.all(**urls)
+        self.ssh_commands = {
+            service: pulumi.Output.format("{0} -N -L 8080:{1}:80", args["ssh"], args["addresses"][service])
+            for service in args["services"]
+        }
+        self.register_outputs({"urls": self.urls, "sshCommands": self.ssh_commands})

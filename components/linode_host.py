@@ -1,0 +1,104 @@
+"""A Linode VM as the host."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import pulumi
+import pulumi_linode as linode
+
+from components.host_key import HostKey
+from components.remote import Connection
+
+
+class LinodeHostArgs(TypedDict):
+    label: str
+    """Linode label, unique in the account, 3 to 64 characters."""
+    region: str
+    """Region, e.g. `eu-central` (`linode-cli regions list`)."""
+    type: str
+    """Plan, e.g. `g7-highmem-1` (`linode-cli linodes types`)."""
+    image: str
+    """Image, e.g. `linode/ubuntu22.04`."""
+    authorized_users: Sequence[str]
+    """Linode users whose SSH keys root accepts too."""
+    public_key: str
+    """SSH public key of this stack, accepted for root."""
+    private_key: pulumi.Input[str]
+    """Its private half; a secret."""
+    admin_cidrs: Sequence[str]
+    """Networks that may reach SSH and the Kubernetes API."""
+    api_port: int
+    """TCP port of the Kubernetes API on the host."""
+    open_ports: Sequence[int]
+    """TCP ports of forwarded Services."""
+    open_cidrs: Sequence[str]
+    """Networks that may reach those ports."""
+    protect: bool
+    """Refuse to delete the VM."""
+
+
+class LinodeHost(pulumi.ComponentResource):
+    """A VM behind a firewall that drops all but SSH and the Kubernetes API from the administrators' networks."""
+
+    connection: Connection
+    """SSH as root, host key pinned."""
+    address: pulumi.Output[str]
+    """Public IPv4 address."""
+    ssh: pulumi.Output[str]
+    """The command that logs in."""
+    api_listen: str
+    """Address of the host that the Kubernetes API listens on."""
+    machine: pulumi.Resource | None
+    """What everything on the host dies with."""
+
+    def __init__(self, name: str, args: LinodeHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:LinodeHost", name, None, opts)
+        rules = [
+            ("ssh", "22", args["admin_cidrs"]),
+            ("kubernetes-api", str(args["api_port"]), args["admin_cidrs"]),
+            *((f"forward-{port}", str(port), args["open_cidrs"]) for port in args["open_ports"]),
+        ]
+        firewall = linode.Firewall(
+            f"{name}-firewall",
+            label=args["label"][:32],
+            inbound_policy="DROP",
+            outbound_policy="ACCEPT",
+            inbounds=[
+                linode.FirewallInboundArgs(
+                    label=label,
+                    action="ACCEPT",
+                    protocol="TCP",
+                    ports=port,
+                    ipv4s=[cidr for cidr in cidrs if ":" not in cidr] or None,
+                    ipv6s=[cidr for cidr in cidrs if ":" in cidr] or None,
+                )
+                for label, port, cidrs in rules
+            ],
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+        instance = linode.Instance(
+            f"{name}-instance",
+            label=args["label"],
+            region=args["region"],
+            type=args["type"],
+            image=args["image"],
+            authorized_keys=[args["public_key"]],
+            authorized_users=list(args["authorized_users"]) or None,
+            firewall_id=firewall.id.apply(int),  # attached at creation: the VM is never open
+            booted=True,
+            backups_enabled=False,
+            private_ip=False,
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, protect=args["protect"]),
+        )
+        self.machine = instance
+        self.address = instance.ipv4s.apply(lambda addresses: addresses[0])
+        host_key = HostKey(
+            f"{name}-key",
+            machine=instance.id,
+            host=self.address,
+            opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
+        )
+        self.connection = Connection(host=self.address, private_key=args["private_key"], host_key=host_key.key)
+        self.ssh = pulumi.Output.format("ssh root@{0}", self.address)
+        self.api_listen = "0.0.0.0"  # noqa: S104  behind the firewall
+        self.register_outputs({"address": self.address})

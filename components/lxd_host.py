@@ -1,0 +1,73 @@
+"""LXD on the host, and what its kernel must give the nodes."""
+
+from typing import TypedDict, cast
+
+import pulumi
+
+from components import remote
+from components.remote import Connection, Script
+from lxd_resources import Endpoint
+
+# What k3s and Cilium load or expect: canonical/microk8s's LXC profile, then Cilium's kernel requirements
+# (docs.cilium.io, System Requirements). Nodes cannot load modules, so the host does.
+KERNEL_MODULES = (  # noqa: SIM905
+    "ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh ip_tables ip6_tables netlink_diag nf_nat overlay br_netfilter "
+    "iptable_nat iptable_mangle iptable_raw iptable_filter ip6table_mangle ip6table_raw ip6table_filter "
+    "xt_socket xt_TPROXY xt_CT xt_mark ip_set ip_set_hash_ip cls_bpf sch_ingress vxlan"
+).split()
+
+
+class LxdHostArgs(TypedDict):
+    connection: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    project: str
+    """LXD project for the instances and profiles."""
+    timeout_seconds: int
+    """How long the installation may take."""
+
+
+class LxdHost(pulumi.ComponentResource):
+    """LXD installed and ready (snap, or the distribution's package; one that is there is adopted)."""
+
+    lxd: pulumi.Output[Endpoint]
+    """SSH connection and socket path of LXD's API; a secret. LXD never listens on the network."""
+    kernel_modules: pulumi.Output[str]
+    """The modules that this host could load, separated by commas; empty where all is built in."""
+    public_key: pulumi.Output[str]
+    """The host's own SSH public key: who is on the host may enter the nodes, as in the article."""
+
+    def __init__(self, name: str, args: LxdHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:LxdHost", name, None, opts)
+        connection = args["connection"]
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        seconds = args["timeout_seconds"]
+        installed = remote.run(
+            f"{name}-install",
+            Script("lxd_install.sh", [str(seconds)], seconds + 60),
+            connection,
+            child,
+        )
+        kernel = remote.run(
+            f"{name}-kernel",
+            Script("kernel_prepare.sh", KERNEL_MODULES),
+            connection,
+            child,
+            delete=Script("kernel_restore.sh"),
+        )
+        key = remote.run(f"{name}-ssh-key", Script("ssh_key.sh"), connection, child)
+        self.kernel_modules = kernel.stdout
+        self.public_key = key.stdout
+        self.lxd = pulumi.Output.secret(
+            pulumi.Output.all(
+                host=connection.host,
+                port=connection.port,
+                user=connection.user,
+                privateKey=connection.private_key,
+                hostKey=connection.host_key,
+                socket=installed.stdout,
+                project=args["project"],
+            ).apply(lambda endpoint: cast(Endpoint, endpoint))
+        )
+        self.register_outputs({"kernelModules": self.kernel_modules, "publicKey": self.public_key})

@@ -1,0 +1,193 @@
+"""The LXD entities that the cluster lives in."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import pulumi
+
+from components.node import Node
+from components.remote import Connection
+from lxd_resources import Endpoint, Instance, Network, Profile, Project, StoragePool
+
+
+class LxdTopologyArgs(TypedDict):
+    lxd: pulumi.Input[Endpoint]
+    """LXD's API on the host; a secret."""
+    connection: Connection
+    """SSH to the host: the way to the nodes."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    project: str
+    """LXD project; any but `default` is created and deleted."""
+    pool: str
+    """Storage pool's name."""
+    pool_driver: str
+    """Storage pool's driver, e.g. `dir`; overlayfs, which k3s uses, does not work on zfs."""
+    bridge: str
+    """Bridge's name, 15 characters at most."""
+    gateway: str
+    """The bridge's own address with its prefix length, e.g. `10.26.23.1/24`."""
+    dhcp_range: str
+    """FIRST-LAST, apart from the nodes and the load balancer pool."""
+    image: str
+    """Image of the nodes: `ubuntu:22.04`, `images:debian/12`, `local:ALIAS`."""
+    user: str
+    """The image's login user, e.g. `ubuntu`; has sudo without a password."""
+    private_key: pulumi.Input[str]
+    """SSH private key that the nodes accept; a secret."""
+    authorized_keys: Sequence[pulumi.Input[str]]
+    """SSH public keys that the nodes accept."""
+    kernel_modules: pulumi.Input[str]
+    """Modules that the host could load, separated by commas."""
+    nodes: Mapping[str, str]
+    """Name and IPv4 address of each node."""
+    api_node: str
+    """The node whose Kubernetes API the host passes on."""
+    api_listen: str
+    """Where on the host: `ADDRESS:PORT`."""
+    timeout_seconds: int
+    """How long an instance may take to start and finish cloud-init."""
+    protect: bool
+    """Refuse to delete the instances."""
+
+
+def user_data(authorized_keys: Sequence[str]) -> str:
+    """cloud-init's user-data: the SSH keys of the image's default user."""
+    return "#cloud-config\n" + json.dumps({"ssh_authorized_keys": list(authorized_keys)}) + "\n"
+
+
+def k8s_profile(kernel_modules: str) -> dict[str, str]:
+    """Profile of a node: microk8s's (github.com/canonical/microk8s, tests/lxc/microk8s.profile), for cgroup v1 and v2.
+
+    Privileged and unconfined: root in a node is root on the host.
+    """
+    config = {
+        "security.nesting": "true",
+        "security.privileged": "true",
+        "raw.lxc": "\n".join(
+            [
+                "lxc.apparmor.profile=unconfined",
+                "lxc.mount.auto=proc:rw sys:rw cgroup:rw",
+                "lxc.cgroup.devices.allow=a",
+                "lxc.cgroup2.devices.allow=a",
+                "lxc.cap.drop=",
+            ]
+        ),
+    }
+    # LXD starts no instance whose listed modules the host cannot load.
+    return config | ({"linux.kernel_modules": kernel_modules} if kernel_modules else {})
+
+
+# Without microk8s's /sys/fs/bpf: agents that share it overwrite each other's pinned maps.
+K8S_DEVICES = {
+    "kmsg": {"type": "unix-char", "source": "/dev/kmsg", "path": "/dev/kmsg"},
+    "conntrack-hashsize": {
+        "type": "disk",
+        "source": "/sys/module/nf_conntrack/parameters/hashsize",
+        "path": "/sys/module/nf_conntrack/parameters/hashsize",
+        "required": "false",
+    },
+    "conntrack-max": {
+        "type": "disk",
+        "source": "/proc/sys/net/netfilter/nf_conntrack_max",
+        "path": "/proc/sys/net/netfilter/nf_conntrack_max",
+        "required": "false",
+    },
+}
+
+
+class LxdTopology(pulumi.ComponentResource):
+    """Storage pool, bridge, profiles and one instance a node, each with a fixed address."""
+
+    nodes: Mapping[str, Node]
+    """By name, in the order given."""
+    bridge: pulumi.Output[str]
+    """Name of the bridge."""
+
+    def __init__(self, name: str, args: LxdTopologyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:LxdTopology", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        lxd = pulumi.Output.from_input(args["lxd"])
+
+        if args["project"] != "default":
+            # Its own instances and profiles; images are shared, networks and pools are LXD's.
+            config = {"features.images": "false", "features.profiles": "true", "features.storage.volumes": "true"}
+            project = Project(f"{name}-project", lxd=lxd, name=args["project"], config=config, opts=child)
+            lxd = pulumi.Output.all(lxd, project.name).apply(lambda both: both[0])  # what follows is in it
+
+        pool = StoragePool(
+            f"{name}-pool", lxd=lxd, name=args["pool"], driver=args["pool_driver"], adopt="if-equal", opts=child
+        )
+        bridge = Network(
+            f"{name}-bridge",
+            lxd=lxd,
+            name=args["bridge"],
+            config={
+                "ipv4.address": args["gateway"],
+                "ipv4.nat": "true",
+                "ipv4.dhcp.ranges": args["dhcp_range"],
+                "ipv6.address": "none",
+            },
+            adopt="if-equal",
+            opts=child,
+        )
+        default = Profile(
+            f"{name}-profile-default",
+            lxd=lxd,
+            name="default",
+            config={"cloud-init.user-data": pulumi.Output.all(*args["authorized_keys"]).apply(user_data)},
+            devices={
+                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name},
+                "root": {"type": "disk", "path": "/", "pool": pool.name},
+            },
+            adopt="update",
+            opts=child,
+        )
+        k8s = Profile(
+            f"{name}-profile-k8s",
+            lxd=lxd,
+            name="k8s",
+            config=pulumi.Output.from_input(args["kernel_modules"]).apply(k8s_profile),
+            devices=K8S_DEVICES,
+            adopt="if-equal",
+            opts=child,
+        )
+
+        self.bridge = bridge.name
+        self.nodes = {}
+        for node, address in args["nodes"].items():
+            devices: dict[str, Mapping[str, pulumi.Input[str]]] = {
+                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": address}
+            }
+            if node == args["api_node"]:
+                devices["kubernetes-api"] = {
+                    "type": "proxy",
+                    "listen": f"tcp:{args['api_listen']}",
+                    "connect": "tcp:127.0.0.1:6443",
+                }
+            instance = Instance(
+                node,
+                lxd=lxd,
+                name=node,
+                image=args["image"],
+                profiles=[default.name, k8s.name],
+                devices=devices,
+                timeout_seconds=args["timeout_seconds"],
+                opts=pulumi.ResourceOptions.merge(
+                    child, pulumi.ResourceOptions(delete_before_replace=True, protect=args["protect"])
+                ),
+            )
+            self.nodes[node] = Node(
+                address=instance.ipv4_address,
+                connection=Connection(
+                    host=instance.ipv4_address,
+                    user=args["user"],
+                    private_key=args["private_key"],
+                    host_key=instance.ssh_host_key,
+                    proxy=args["connection"],
+                ),
+                machine=instance,
+                identity=instance.mac_address,
+            )
+        self.register_outputs({"nodes": {node: its.address for node, its in self.nodes.items()}})

@@ -1,0 +1,66 @@
+"""The check that it really works."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import pulumi
+
+from components import remote
+from components.node import Node
+from components.remote import Connection, Script
+
+
+class ProofArgs(TypedDict):
+    connection: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    server: Node
+    """A k3s server, for kubectl."""
+    nodes: Mapping[str, pulumi.Input[str]]
+    """Address of each node that must have a session."""
+    pool: str
+    """CIDR of the LoadBalancer addresses."""
+    services: Sequence[str]
+    """Services of type LoadBalancer that must have an address, as "namespace/name"."""
+    http: Sequence[str]
+    """Those of them that must answer HTTP on port 80."""
+    again: Sequence[pulumi.Input[str]]
+    """When one of these changes, it is proven anew."""
+    timeout_seconds: int
+    """How long until all of it holds."""
+
+
+class Proof(pulumi.ComponentResource):
+    """Every node's session Established, every LoadBalancer address a route of the host's kernel, an HTTP answer.
+
+    Asked of FRR, the kernel and the Service itself, on the host; what does not hold in time fails the `up`.
+    """
+
+    load_balancer_ips: pulumi.Output[dict[str, str]]
+    """Address of every Service of type LoadBalancer, by "namespace/name"."""
+    report: pulumi.Output[dict[str, Any]]
+    """`sessions`: state and number of prefixes by node; `routes`: next hops by address; `http`: status by Service."""
+
+    def __init__(self, name: str, args: ProofArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:Proof", name, None, opts)
+        limit = args["timeout_seconds"]
+        addresses = remote.run(
+            f"{name}-addresses",
+            Script("load_balancer_ips.py", [str(limit), args["pool"], *args["services"]], limit + 60),
+            args["server"].connection,
+            pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
+            again=args["again"],
+        )
+        nodes = pulumi.Output.json_dumps(args["nodes"])
+        proven = remote.run(
+            f"{name}-routes",
+            Script("proof.py", [str(limit), nodes, addresses.stdout, *args["http"]], limit + 60),
+            args["connection"],
+            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
+            again=args["again"],
+        )
+        self.load_balancer_ips = addresses.stdout.apply(json.loads)
+        self.report = proven.stdout.apply(json.loads)
+        self.register_outputs({"loadBalancerIps": self.load_balancer_ips, "report": self.report})

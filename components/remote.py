@@ -1,0 +1,107 @@
+"""The one place that builds a command that runs on a machine over SSH."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pulumi
+from pulumi_command import remote
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach a machine over SSH."""
+
+    host: pulumi.Input[str]
+    """Address or host name."""
+    private_key: pulumi.Input[str]
+    """OpenSSH or PEM private key; a secret."""
+    host_key: pulumi.Input[str]
+    """The machine's pinned public key, as in authorized_keys: `ssh-ed25519 AAAA…`."""
+    user: str = "root"
+    """Login user; any but root needs sudo without a password."""
+    port: int = 22
+    proxy: "Connection | None" = None
+    """A machine to go through; it has no proxy of its own (pulumi-command 1.2 allows one hop)."""
+
+    def arguments(self) -> remote.ConnectionArgs:
+        """This connection for pulumi-command: about two minutes of dialling, then an error."""
+        proxy = self.proxy
+        return remote.ConnectionArgs(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            private_key=self.private_key,
+            host_key=self.host_key,
+            dial_error_limit=8,
+            per_dial_timeout=15,
+            proxy=None
+            if proxy is None
+            else remote.ProxyConnectionArgs(
+                host=proxy.host,
+                port=proxy.port,
+                user=proxy.user,
+                private_key=proxy.private_key,
+                host_key=proxy.host_key,
+                dial_error_limit=8,
+                per_dial_timeout=15,
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file of `scripts/` and its parameters: a shell script, or a Python program where the answer is JSON."""
+
+    file: str
+    parameters: Sequence[pulumi.Input[str]] = ()
+    """Words given to it as arguments; never a secret (arguments are seen by every user of the machine)."""
+    seconds: int = 300
+    """It is ended after this time, whatever it waits for."""
+
+    def command(self, user: str) -> pulumi.Output[str]:
+        """The command line: the script's text as an argument, so that standard input stays free for secrets."""
+        text = (SCRIPTS / self.file).read_text()
+        if self.file.endswith(".py"):
+            interpreter = ["python3", "-c", text]
+        else:
+            interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
+        sudo = [] if user == "root" else ["sudo", "-n"]
+        words = [*sudo, "timeout", "-k", "10", str(self.seconds), *interpreter]
+        return pulumi.Output.all(*self.parameters).apply(lambda parameters: shlex.join([*words, *parameters]))
+
+
+def run(
+    name: str,
+    script: Script,
+    connection: Connection,
+    opts: pulumi.ResourceOptions,
+    *,
+    stdin: pulumi.Input[str] | None = None,
+    delete: Script | None = None,
+    again: Sequence[pulumi.Input[str]] = (),
+    secret_output: bool = False,
+) -> remote.Command:
+    """Run `script` when it is new or anything about it changed, and `delete` when the resource goes.
+
+    Every script may run again at any time and then changes only what differs. Secrets go in by `stdin`;
+    `secret_output` keeps the output out of logs and encrypted in the state. When one of `again` changes, it runs again.
+    """
+    if secret_output:
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
+    command = script.command(connection.user)
+    return remote.Command(
+        name,
+        connection=connection.arguments(),
+        create=command,
+        update=command if again else None,  # pulumi-command replaces on a trigger where there is no update
+        triggers=list(again) or None,
+        delete=None if delete is None else delete.command(connection.user),
+        stdin=stdin,
+        logging=remote.Logging.NONE if secret_output else None,
+        add_previous_output_in_env=False,
+        opts=opts,
+    )

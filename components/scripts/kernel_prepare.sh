@@ -1,0 +1,32 @@
+# Load the kernel modules and set the sysctls that the nodes need, now and at every boot.
+# Prints the modules that could be loaded, separated by commas. usage: kernel_prepare.sh MODULE…
+modules_file=/etc/modules-load.d/cilium-bgp.conf
+sysctl_file=/etc/sysctl.d/60-cilium-bgp.conf
+
+[ -d /sys/fs/cgroup ] || fail "this kernel has no cgroups; k3s cannot run here"
+grep -qw bpf /proc/filesystems || fail "this kernel has no bpf file system (CONFIG_BPF_SYSCALL); Cilium cannot run here"
+
+loaded='' missing=''
+if [ -e /proc/modules ]; then
+    for module; do
+        if modprobe -q "$module"; then
+            loaded=$loaded,$module
+        elif ! [ -e "/sys/module/$module" ]; then
+            missing="$missing $module"
+        fi
+    done
+else
+    echo "this kernel loads no modules: what the nodes need must be built in" >&2
+fi
+[ -z "$missing" ] || echo "not in this kernel, Cilium may miss them:$missing" >&2
+
+mkdir -p "${modules_file%/*}"
+echo "${loaded#,}" | tr ',' '\n' >"$modules_file"
+# Several kubelets and runtimes share the host's inotify limits.
+cat >"$sysctl_file" <<'SYSCTL'
+net.ipv4.ip_forward = 1
+fs.inotify.max_user_instances = 8192
+fs.inotify.max_user_watches = 1048576
+SYSCTL
+sysctl -q -p "$sysctl_file"
+echo "${loaded#,}"

@@ -1,0 +1,57 @@
+"""Wait until Services of type LoadBalancer have exactly one address each, inside the pool; print all of them as JSON.
+
+usage: load_balancer_ips.py SECONDS POOL NAMESPACE/NAME…
+"""
+
+import ipaddress
+import json
+import subprocess
+import sys
+import time
+
+
+def load_balancers() -> dict[str, list[str]]:
+    command = ["k3s", "kubectl", "get", "services", "--all-namespaces", "-o", "json"]
+    listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    return {
+        f"{service['metadata']['namespace']}/{service['metadata']['name']}": [
+            ingress.get("ip") or ingress.get("hostname", "")
+            for ingress in service["status"].get("loadBalancer", {}).get("ingress", [])
+        ]
+        for service in json.loads(listed)["items"]
+        if service["spec"]["type"] == "LoadBalancer"
+    }
+
+
+def problem(seen: dict[str, list[str]], pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
+    for name in wanted:
+        addresses = seen.get(name)
+        if addresses is None:
+            return f"{name}: no such Service of type LoadBalancer; there are {', '.join(seen) or 'none'}"
+        if not addresses:
+            used = sum(len(other) for other in seen.values())
+            return f"{name}: no address yet; {used} of the {pool.num_addresses} addresses of {pool} are in use"
+        if len(addresses) > 1:
+            return f"{name}: {', '.join(addresses)}; Cilium announces only a Service with one address. Is servicelb on?"
+        if ipaddress.ip_address(addresses[0]) not in pool:
+            return f"{name}: {addresses[0]} is not in the pool {pool}; something else gives addresses. Is servicelb on?"
+    return ""
+
+
+def main(seconds: float, pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            seen = load_balancers()
+            said = problem(seen, pool, wanted)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(getattr(error, "stderr", "") or error).strip()
+        if not said:
+            return json.dumps({name: seen[name][0] for name in sorted(seen) if seen[name]})
+        if time.monotonic() > end:
+            sys.exit(f"LoadBalancer addresses: not within {seconds:.0f} s; last seen: {said}")
+        time.sleep(2)
+
+
+if __name__ == "__main__":
+    print(main(float(sys.argv[1]), ipaddress.IPv4Network(sys.argv[2]), sys.argv[3:]))

@@ -1,0 +1,41 @@
+# Install LXD where there is none, wait until its API answers, print the path of its socket.
+# usage: lxd_install.sh SECONDS
+limit=$1
+
+[ "$(id -u)" = 0 ] || fail "LXD's installation needs root; log in as root or as a user with sudo without a password"
+[ "$(uname -s)" = Linux ] || fail "the host runs $(uname -s); LXD's containers need Linux"
+
+sockets="/var/snap/lxd/common/lxd/unix.socket /var/lib/lxd/unix.socket"
+
+socket() {
+    for path in $sockets; do
+        [ ! -S "$path" ] || curl -sf --max-time 5 --unix-socket "$path" http://lxd/1.0 >/dev/null && echo "$path" && return
+    done
+    echo "no answer on $sockets"
+    return 1
+}
+
+command -v curl >/dev/null || apt_install ca-certificates curl
+if ! socket >/dev/null; then
+    if command -v lxd >/dev/null; then
+        echo "LXD is installed but does not answer: starting it" >&2
+        if [ -d /run/systemd/system ]; then
+            systemctl start snap.lxd.daemon.unix.socket 2>/dev/null || systemctl start lxd.socket lxd.service
+        fi
+    elif command -v snap >/dev/null && systemctl is-active --quiet snapd.socket; then
+        echo "installing LXD (snap, track 5.21)" >&2
+        timeout "$limit" snap install lxd --channel=5.21/stable >&2
+    else
+        echo "installing LXD (the distribution's package)" >&2
+        apt_install lxd dnsmasq-base
+    fi
+fi
+await "$limit" "LXD's API on $(hostname)" socket || {
+    journalctl -u lxd -u snap.lxd.daemon -n 30 --no-pager >&2 2>/dev/null || true
+    exit 1
+}
+if [ -d /run/systemd/system ]; then
+    # Socket activation alone starts the nodes only when somebody asks LXD for something.
+    systemctl enable --quiet snap.lxd.daemon 2>/dev/null || systemctl enable --quiet lxd 2>/dev/null || true
+fi
+echo "$await_seen"

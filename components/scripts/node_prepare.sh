@@ -1,0 +1,35 @@
+# Make this container ready for Cilium, now and at every boot, before k3s starts.
+unit=/etc/systemd/system/cilium-bgp-mounts.service
+
+# Its own bpf file system: agents that share one overwrite each other's pinned maps. Shared propagation: Cilium's pods
+# mount back into the node (cilium/cilium#32357).
+cat >"$unit" <<'UNIT'
+[Unit]
+Description=Mounts that Cilium needs (written by cilium-bgp)
+DefaultDependencies=no
+After=local-fs.target
+Before=k3s.service k3s-agent.service containerd.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf'
+ExecStart=/bin/mount --make-rshared /
+
+[Install]
+WantedBy=multi-user.target
+UNIT
+# systemd-networkd must leave Cilium's routes and rules alone (cilium/cilium#18706).
+mkdir -p /etc/systemd/networkd.conf.d
+cat >/etc/systemd/networkd.conf.d/cilium-bgp.conf <<'NETWORKD'
+[Network]
+ManageForeignRoutes=no
+ManageForeignRoutingPolicyRules=no
+NETWORKD
+
+systemctl daemon-reload
+systemctl enable --quiet cilium-bgp-mounts
+systemctl restart cilium-bgp-mounts
+! systemctl is-active --quiet systemd-networkd || systemctl try-restart systemd-networkd
+[ "$(findmnt -n -o FSTYPE /sys/fs/bpf | sort -u)" = bpf ] || fail "/sys/fs/bpf is $(findmnt -n -o FSTYPE /sys/fs/bpf), not bpf"
+stat -c 'bpf file system: device %d' /sys/fs/bpf

@@ -1,0 +1,89 @@
+"""Prove on the host that its router has learned the cluster's addresses; print what was seen as JSON.
+
+usage: proof.py SECONDS NODES ADDRESSES HTTP…
+NODES: {name: address} that must have a session; ADDRESSES: {service: address} that must be routes; HTTP: services that
+must answer with status 200 on port 80.
+"""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+
+def output(*command: str) -> Any:
+    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout or "{}")
+
+
+def sessions(nodes: dict[str, str]) -> dict[str, Any]:
+    peers = output("vtysh", "-c", "show bgp ipv4 unicast summary json").get("peers", {})
+    return {
+        name: {
+            "address": address,
+            "state": peers.get(address, {}).get("state", "unknown to the router"),
+            "prefixes": peers.get(address, {}).get("pfxRcd", 0),
+        }
+        for name, address in nodes.items()
+    }
+
+
+def next_hops(address: str) -> list[str]:
+    routes = output("ip", "-json", "route", "show", f"{address}/32", "proto", "bgp")
+    return sorted(hop["gateway"] for route in routes for hop in route.get("nexthops", [route]) if "gateway" in hop)
+
+
+def status(address: str) -> int | str:
+    try:
+        with urllib.request.urlopen(f"http://{address}:80/", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError as error:
+        return str(error)
+
+
+def look(nodes: dict[str, str], addresses: dict[str, str], http: list[str]) -> dict[str, Any]:
+    return {
+        "sessions": sessions(nodes),
+        "routes": {address: next_hops(address) for address in addresses.values()},
+        "http": {service: status(addresses[service]) for service in http},
+    }
+
+
+def problems(seen: dict[str, Any]) -> list[str]:
+    return [
+        *(
+            f"node {name} ({its['address']}): BGP session is {its['state']}; look at `vtysh -c 'show bgp summary'` "
+            "here and `cilium bgp peers` there, at the ASNs and the password of both sides"
+            for name, its in seen["sessions"].items()
+            if its["state"] != "Established"
+        ),
+        *(
+            f"{address}: no BGP route in the kernel; Cilium announces a Service only with a ready endpoint"
+            for address, hops in seen["routes"].items()
+            if not hops
+        ),
+        *(f"{service}: HTTP answered {code}, not 200" for service, code in seen["http"].items() if code != 200),
+    ]
+
+
+def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], http: list[str]) -> str:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            seen = look(nodes, addresses, http)
+            wrong = problems(seen)
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
+            wrong = [str(getattr(error, "stderr", "") or error).strip()]
+        if not wrong:
+            return json.dumps(seen)
+        if time.monotonic() > end:
+            sys.exit(f"not proven within {seconds:.0f} s; last seen:\n" + "\n".join(wrong))
+        time.sleep(2)
+
+
+if __name__ == "__main__":
+    print(main(float(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:]))
