@@ -4,7 +4,8 @@
 """
 
 from settings.models import ExistingSettings, ForwardSettings, LinodeSettings, NodeSettings, Settings
-from settings.reading import ConfigurationError, load, parse
+from settings.problems import ConfigurationError
+from settings.reading import load, parse
 
 __all__ = [
     "ConfigurationError",

@@ -1,27 +1,33 @@
 """SSH keys, read with `cryptography`, which is imported only when a key is: it is slow to load."""
 
 
-class KeyProblem(ValueError):
+class PrivateKeyError(ValueError):
     """What is wrong with a private key, without showing it."""
 
 
 def public_key(private_key: str) -> str:
-    """The public half, `TYPE BASE64`, of a private key in OpenSSH or PEM form. Raises KeyProblem."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
+    """The public half, `TYPE BASE64`, of a private key in OpenSSH or PEM form. Raises PrivateKeyError."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
 
     if private_key.startswith(("ssh-", "ecdsa-", "---- BEGIN SSH2 PUBLIC")) or "BEGIN PUBLIC KEY" in private_key:
-        raise KeyProblem("is a public key; nobody can log in with it. Set the private half, the file without .pub")
+        raise PrivateKeyError("is a public key; nobody can log in with it. Set the private half, the file without .pub")
     if private_key.startswith("PuTTY-User-Key-File"):
-        raise KeyProblem("is a PuTTY key; SSH libraries do not read it. Convert it: puttygen KEY.ppk -O private-openssh -o KEY")
+        raise PrivateKeyError(
+            "is a PuTTY key; SSH libraries do not read it. Convert it: puttygen KEY.ppk -O private-openssh -o KEY"
+        )
     if "-----BEGIN" not in private_key:
-        raise KeyProblem("is not a private key in OpenSSH or PEM form (a path, perhaps?). Set the file's content")
+        raise PrivateKeyError("is not a private key in OpenSSH or PEM form (a path, perhaps?). Set the file's content")
     read = serialization.load_ssh_private_key if "OPENSSH" in private_key else serialization.load_pem_private_key
     try:
         key = read((private_key.strip() + "\n").encode(), password=None)
         openssh = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     except TypeError:
-        raise KeyProblem("is protected by a passphrase; nobody is there to type it. Set a key without one") from None
+        raise PrivateKeyError(
+            "is protected by a passphrase; nobody is there to type it. Set a key without one"
+        ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise KeyProblem("is damaged or of a kind that SSH does not use. Make one: ssh-keygen -t ed25519 -N '' -f cilium-bgp") from None
+        raise PrivateKeyError(
+            "is damaged or of a kind that SSH does not use. Make one: ssh-keygen -t ed25519 -N '' -f cilium-bgp"
+        ) from None
     return openssh.decode()

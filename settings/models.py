@@ -99,7 +99,7 @@ class BridgeSettings(_Model):
     address: BridgeAddress = IPv4Interface("10.26.23.1/24")
     """Address of the host on it, with prefix length: the nodes' gateway and BGP peer."""
     dhcp_range: DhcpRange | None = None
-    """FIRST-LAST that DHCP gives to instances of yours. `null`: the largest run that is free of gateway, nodes and pool."""
+    """FIRST-LAST that DHCP gives to other instances. `null`: the largest run free of gateway, nodes and pool."""
 
     @property
     def gateway(self) -> IPv4Address:
@@ -173,7 +173,7 @@ class BgpSettings(_Model):
     hold_time_seconds: HoldTime = 90
     """A session without a message for so long is down: 0 (never; configmap mode only) or 3 to 65535 seconds."""
     keepalive_time_seconds: TimerSeconds = 30
-    """Time between keepalives in seconds, below the hold time; a third of it is usual. In configmap mode the router's only."""
+    """Time between keepalives in seconds, below the hold time. In configmap mode of the router's only."""
     connect_retry_time_seconds: TimerSeconds = 10
     """Time between attempts to connect, in seconds. Control-plane mode only."""
     graceful_restart: bool = False
@@ -243,7 +243,7 @@ class ExposureSettings(_Model):
     """How Services are reached from beyond the host."""
 
     mode: Literal["none", "ngrok", "forward"] = "none"
-    """`none`: ready-made `ssh -L` lines. `ngrok`: public URL for default/fcdemo-service:80. `forward`: ports of the host."""
+    """`none`: ready-made `ssh -L` lines. `ngrok`: public URL of default/fcdemo-service:80. `forward`: host ports."""
     cidrs: tuple[AllowedCidr, ...] = ()
     """Networks that may reach the forwarded ports. Forward mode only."""
     forwards: tuple[ForwardSettings, ...] = ()
@@ -308,8 +308,13 @@ class Settings(_Model):
         bridge = self.lxd.bridge
         if bridge.dhcp_range:
             return str(bridge.dhcp_range)
-        taken = [IPv4Network(address) for address in (bridge.gateway, *(node.address for node in self.nodes.values()))]
-        return str(largest_free_range(bridge.network, [*taken, self.bgp.pool]))
+        return str(largest_free_range(bridge.network, self.fixed_addresses))
+
+    @property
+    def fixed_addresses(self) -> list[IPv4Network]:
+        """What DHCP must not give: the gateway, the nodes and the pool."""
+        nodes = (node.address for node in self.nodes.values())
+        return [*map(IPv4Network, (self.lxd.bridge.gateway, *nodes)), self.bgp.pool]
 
     @cached_property
     def ssh_public_key(self) -> str:

@@ -1,51 +1,232 @@
 """From the stack's configuration to Settings, or to every problem in it."""
 
+import copy
+import difflib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from settings.models import Settings
+from settings.checks import ADMIN_CIDRS, SECRETS, problems
+from settings.models import ExistingSettings, LinodeSettings, Settings
+from settings.problems import ConfigurationError, Problem
+from settings.sections import keys, sections
 
-SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken")
+SHOWN_BY_PULUMI = 32
+"""Exit status by which Pulumi's language host knows that the program has said what is wrong, and adds nothing."""
 
+ROOTS = list(keys(Settings))
+STAND_INS: dict[str, object] = {"host": ExistingSettings.model_construct(kind="existing", host_key=""), "nodes": {}}
+"""For a root that must be there and cannot be read, so that the other roots are still checked."""
 
-class ConfigurationError(ValueError):
-    """Every problem of a configuration, one line each: key, value, consequence, fix."""
+KINDS = "Write kind: linode, or kind: existing."
+MISSING = {
+    "host": f"has no kind; there would be no machine to work on. {KINDS}",
+    "nodes": "missing; there would be no cluster. Add one, e.g. k3s1: {role: server, address: 10.26.23.11}.",
+    "adminCidrs": f"missing; {ADMIN_CIDRS}",
+    "role": "missing; the node would run nothing. Write server or agent.",
+    "address": "missing; DHCP would choose, and the node could move. Write a free address of lxd.bridge.address.",
+    "service": "missing; the port would lead nowhere. Write namespace/name, e.g. default/fcdemo-service.",
+    "servicePort": "missing; the forward would lead nowhere. Write the Service's port, e.g. 80.",
+    "hostPort": "missing; the forward would begin nowhere. Write a port of the host, e.g. 8080.",
+}
 
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+Location = tuple[str | int, ...]
 
 
 def parse(values: Mapping[str, object], secrets: Mapping[str, str]) -> Settings:
-    """Settings from root keys: plain ones by value, secret ones as text. Raises ConfigurationError."""
-    try:
-        return Settings.model_validate({**values, **secrets})
-    except ValidationError as error:
-        raise ConfigurationError([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]) from None
+    """Settings from root keys: plain ones by value, secret ones as text.
+
+    Raises ConfigurationError with every problem: of structure, of single values, and of values against
+    each other as far as those could be read.
+    """
+    raw: dict[str, Any] = {root: copy.deepcopy(value) for root, value in values.items() if root not in SECRETS}
+    raw |= secrets
+    plain = [root for root in values if root in SECRETS]
+    unread = set(plain)
+    found = [Problem(root, _in_plain_text(root)) for root in plain]
+    errors = _errors(raw)
+    found += [Problem(_key(_location(error)), _text(error, raw)) for error in errors]
+    while errors:
+        for error in errors:
+            unread |= _repair(raw, error)
+        errors = _errors(raw)
+    settings = Settings.model_validate(raw)
+    found += [problem for problem in problems(settings) if not any(problem.rests_on(key) for key in unread)]
+    if found:
+        raise ConfigurationError([str(problem) for problem in sorted(found, key=_place)])
+    return settings
 
 
 def load() -> Settings:
-    """Settings of the stack that runs. Raises pulumi.RunError, of which Pulumi prints the message alone."""
-    import pulumi
-    from pulumi.runtime.config import CONFIG, is_config_secret
+    """Settings of the running stack. Shows every problem through Pulumi and ends the program: no traceback."""
+    import pulumi  # noqa: PLC0415 (a second to load, which the pure half does without)
+    from pulumi.runtime.config import CONFIG, is_config_secret  # noqa: PLC0415
 
-    prefix = f"{pulumi.get_project()}:"
+    project = pulumi.get_project()
     values: dict[str, object] = {}
     secrets: dict[str, str] = {}
     for key, text in CONFIG.get().items():
-        if not key.startswith(prefix):
-            continue
-        root = key.removeprefix(prefix)
-        if root in SECRETS and is_config_secret(key):
+        namespace, _, root = key.partition(":")
+        if namespace != project:
+            if difflib.get_close_matches(namespace, [project], cutoff=0.8):
+                values[key] = None
+        elif root in SECRETS and is_config_secret(key):
             secrets[root] = text
         else:
-            try:
-                values[root] = json.loads(text)
-            except ValueError:
-                values[root] = text
+            values[root] = _decoded(text)
     try:
         return parse(values, secrets)
     except ConfigurationError as error:
-        raise pulumi.RunError(str(error)) from None
+        for problem in error.problems:
+            pulumi.log.error(problem)
+        raise SystemExit(SHOWN_BY_PULUMI) from None
+
+
+def _decoded(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _errors(raw: dict[str, Any]) -> list[ErrorDetails]:
+    try:
+        Settings.model_validate(raw)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _location(error: ErrorDetails) -> Location:
+    """Where the error is in the configuration: pydantic puts the kind of host in between."""
+    head, *rest = error["loc"]
+    return (head, *rest[1:]) if head == "host" else (head, *rest)
+
+
+def _key(location: Location) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _place(problem: Problem) -> int:
+    root = problem.key.partition(".")[0].partition("[")[0]
+    return ROOTS.index(root) if root in ROOTS else -1
+
+
+def _repair(raw: dict[str, Any], error: ErrorDetails) -> set[str]:
+    """Make one value readable: by what was meant, else by leaving it out. Returns the keys that now say nothing."""
+    location = _location(error)
+    suggestion = error.get("ctx", {}).get("suggestion")
+    meant = set()
+    if error["type"] == "extra_forbidden":
+        meant = set(_meant(error))
+    elif error["type"] == "missing":
+        location = location[:-1] or location
+    if suggestion is None:
+        indices = [i for i, part in enumerate(location) if isinstance(part, int)]
+        location = location[: indices[0]] if indices else location
+    *parents, last = location
+    holder: Any = raw
+    for part in parents:
+        holder = holder[part]
+    if suggestion is not None:
+        holder[last] = suggestion
+        return set()
+    holder.pop(last, None)
+    if not parents and last in STAND_INS:
+        holder[last] = STAND_INS[str(last)]
+    return meant if error["type"] == "extra_forbidden" else {_key(location)}
+
+
+def _text(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
+    """What is wrong at one place, in our words."""
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    name = str(error["loc"][-1])
+    shown = json.dumps(value, default=str) if len(str(value)) < 60 else f"{json.dumps(value, default=str)[:57]}…"
+    match kind:
+        case "refused":
+            text = str(context["text"])
+        case "missing":
+            text = _missing(name, raw)
+        case "extra_forbidden":
+            text = _unknown(error)
+        case "union_tag_not_found" if isinstance(value, dict):
+            text = MISSING["host"]
+        case "union_tag_invalid":
+            text = f"kind {context['tag']} is no kind of host; there would be no machine to work on. {KINDS}"
+        case "literal_error":
+            choices = str(context["expected"]).replace("'", "")
+            text = f"{shown} is not among what is known, so it cannot be used. Write {choices}."
+        case "tuple_type":
+            text = f"{shown} is not a list, so nothing in it can be read. Write it in brackets: [{value}]."
+        case "string_type":
+            text = f"{shown} is not text: YAML reads it as something else, and may change it. Write it in quotes."
+        case "int_parsing" | "int_type" | "int_from_float":
+            text = f"{shown} is not a whole number, so it cannot be used. Write digits only."
+        case "bool_parsing" | "bool_type":
+            text = f"{shown} is neither true nor false, so it cannot be used. Write one of them."
+        case _:
+            text = (
+                f"{shown} is not a map of keys, so nothing in it can be read. Write the keys below it, or use "
+                f"pulumi config set --path 'cilium-bgp:{_key(_location(error))}.KEY' VALUE"
+            )
+    return text
+
+
+def _missing(name: str, raw: Mapping[str, Any]) -> str:
+    if name != "hostKey":
+        return MISSING[name]
+    host = {"address": "127.0.0.1", "port": 22} | raw["host"]
+    port = "" if str(host["port"]) == "22" else f" -p {host['port']}"
+    return (
+        f"missing; whoever answers at {host['address']} would be believed. Ask for it, compare it with "
+        "/etc/ssh/ssh_host_ed25519_key.pub on the machine, and set it: "
+        f"ssh-keyscan -t ed25519{port} {host['address']}; pulumi config set --path cilium-bgp:host.hostKey "
+        "'ssh-ed25519 AAAA…'"
+    )
+
+
+def _in_plain_text(root: str) -> str:
+    return (
+        "set in plain text; everybody who reads the stack's file would have it. Take it for disclosed, make a "
+        "new one, "
+        f"and set it encrypted: pulumi config set --secret cilium-bgp:{root}"
+    )
+
+
+def _unknown(error: ErrorDetails) -> str:
+    known = _siblings(error)
+    name = str(error["loc"][-1])
+    if meant := _meant(error):
+        hint = f"Did you mean {' or '.join(meant)}?"
+    elif error["loc"][0] == "host" and name in {*keys(LinodeSettings), *keys(ExistingSettings)}:
+        hint = f"It belongs to the other kind of host; kind is {error['loc'][1]}. Remove it."
+    else:
+        hint = f"Known here: {', '.join(known)}."
+    return f"not a known key; it would have no effect. {hint}"
+
+
+def _meant(error: ErrorDetails) -> list[str]:
+    """Keys that the unknown one may stand for: alike in the same place, else of that name elsewhere."""
+    *parents, name = _location(error)
+    alike = {_folded(sibling): sibling for sibling in _siblings(error)}
+    close = difflib.get_close_matches(_folded(str(name).rpartition(":")[2]), alike, n=1)
+    if close:
+        return [_key((*parents, alike[close[0]]))]
+    return [f"{path}.{name}" for path, model in sections() if path and path != "host" and name in keys(model)]
+
+
+def _folded(key: str) -> str:
+    return key.replace("_", "").replace("-", "").lower()
+
+
+def _siblings(error: ErrorDetails) -> list[str]:
+    head, *rest = error["loc"][:-1] or ("",)
+    path = _key((str(head), *("N" if isinstance(part, int) else part for part in rest)))
+    if head == "nodes":
+        path = "nodes.NAME"
+    elif head == "host":
+        return list(keys(LinodeSettings if rest == ["linode"] else ExistingSettings))
+    return list(keys(dict(sections())[path.replace(".N", "[N]")]))

@@ -67,7 +67,9 @@ def _network4(consequence: str) -> Callable[[object], IPv4Network]:
     def read(value: object) -> IPv4Network:
         network = _network(consequence)(value)
         if isinstance(network, IPv6Network):
-            raise refusal(f"{value} is IPv6; the bridge, the pods and the BGP sessions are IPv4 only. Write an IPv4 CIDR.")
+            raise refusal(
+                f"{value} is IPv6; the bridge, the pods and the BGP sessions are IPv4 only. Write an IPv4 CIDR."
+            )
         return network
 
     return read
@@ -86,8 +88,13 @@ def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
         try:
             meant = ip_network(value, strict=False)
         except ValueError:
-            raise refusal(f"{value} is not a network in CIDR form, so nothing can be checked against it. Write ADDRESS/PREFIX, like 192.0.2.0/24.") from None
-        raise refusal(f"{value} has host bits set; its network would be {meant}. {consequence} Write {meant}.", str(meant))
+            raise refusal(
+                f"{value} is not a network in CIDR form, so nothing can be checked against it. Write "
+                "ADDRESS/PREFIX, like 192.0.2.0/24."
+            ) from None
+        raise refusal(
+            f"{value} has host bits set; its network would be {meant}. {consequence} Write {meant}.", str(meant)
+        )
 
     return read
 
@@ -100,7 +107,11 @@ def _address4(value: object) -> IPv4Address:
     except ValueError:
         meant = str(value).partition("/")[0]
         if "/" in str(value) and _is_ipv4(meant):
-            raise refusal(f"{value} has a prefix length; an address stands alone here, the bridge gives the network. Write {meant}.", meant) from None
+            raise refusal(
+                f"{value} has a prefix length; an address stands alone here, the bridge gives the network. Write "
+                f"{meant}.",
+                meant,
+            ) from None
         raise refusal(f"{value} is not an IPv4 address. Write four numbers of 0 to 255, like 10.26.23.11.") from None
 
 
@@ -118,17 +129,31 @@ def _bridge_address(value: object) -> IPv4Interface:
     try:
         interface = IPv4Interface(str(value))
     except ValueError:
-        raise refusal(f"{value} is not an IPv4 address with a prefix length; the bridge would have no network. Write it like 10.26.23.1/24.") from None
+        raise refusal(
+            f"{value} is not an IPv4 address with a prefix length; the bridge would have no network. Write it "
+            "like 10.26.23.1/24."
+        ) from None
     if "/" not in str(value):
         meant = f"{value}/24"
-        raise refusal(f"{value} has no prefix length; the bridge would be a network of one address. Write {meant}, if that is its size.", meant)
+        raise refusal(
+            f"{value} has no prefix length; the bridge would be a network of one address. Write {meant}, if that "
+            "is its size.",
+            meant,
+        )
     network = interface.network
     if network.prefixlen > 29:
-        raise refusal(f"{value} leaves {max(network.num_addresses - 2, 0)} addresses for the gateway, the nodes and DHCP. Write a prefix of /29 or shorter, e.g. {interface.ip}/24.")
+        raise refusal(
+            f"{value} leaves {max(network.num_addresses - 2, 0)} addresses for the gateway, the nodes and DHCP. "
+            f"Write a prefix of /29 or shorter, e.g. {interface.ip}/24."
+        )
     if interface.ip in (network.network_address, network.broadcast_address):
         meant = f"{network.network_address + 1}/{network.prefixlen}"
         end = "network" if interface.ip == network.network_address else "broadcast"
-        raise refusal(f"{value} is the {end} address of {network}; no machine can have it, and the bridge needs the gateway's own. Write {meant}.", meant)
+        raise refusal(
+            f"{value} is the {end} address of {network}; no machine can have it, and the bridge needs the "
+            f"gateway's own. Write {meant}.",
+            meant,
+        )
     return interface
 
 
@@ -141,7 +166,10 @@ def _address_range(value: object) -> AddressRange:
             raise ValueError
         found = AddressRange(IPv4Address(first.strip()), IPv4Address(last.strip()))
     except ValueError:
-        raise refusal(f"{value} is not a range of addresses, so LXD would refuse the bridge. Write FIRST-LAST, like 10.26.23.200-10.26.23.250, or null to have one chosen.") from None
+        raise refusal(
+            f"{value} is not a range of addresses, so LXD would refuse the bridge. Write FIRST-LAST, like "
+            "10.26.23.200-10.26.23.250, or null to have one chosen."
+        ) from None
     if found.first > found.last:
         meant = f"{found.last}-{found.first}"
         raise refusal(f"{value} ends before it begins; DHCP would have nothing to give. Write {meant}.", meant)
@@ -160,15 +188,24 @@ def _bounded(least: int, most: int | None, what: str) -> Callable[[int], int]:
 
 def _asn(value: int) -> int:
     if value in RESERVED_ASNS:
-        raise refusal(f"{value} is {RESERVED_ASNS[value]}; no router may use it, and the session would be refused. Choose a private one: 64512 to 65534, or 4200000000 to 4294967294.")
+        raise refusal(
+            f"{value} is {RESERVED_ASNS[value]}; no router may use it, and the session would be refused. Choose "
+            "a private one: 64512 to 65534, or 4200000000 to 4294967294."
+        )
     if not 0 < value < 2**32:
-        raise refusal(f"{value} is not an AS number: those have 32 bits. Choose a private one: 64512 to 65534, or 4200000000 to 4294967294.")
+        raise refusal(
+            f"{value} is not an AS number: those have 32 bits. Choose a private one: 64512 to 65534, or "
+            "4200000000 to 4294967294."
+        )
     return value
 
 
 def _hold_time(value: int) -> int:
     if value != 0 and not 3 <= value <= 65535:
-        raise refusal(f"{value} is not a BGP hold time (RFC 4271: 0, or 3 to 65535 seconds); peers would refuse the session. Write 90, or 9 to notice a dead node sooner.")
+        raise refusal(
+            f"{value} is not a BGP hold time (RFC 4271: 0, or 3 to 65535 seconds); peers would refuse the "
+            "session. Write 90, or 9 to notice a dead node sooner."
+        )
     return value
 
 
@@ -178,8 +215,13 @@ def _k3s_version(value: str) -> str:
     numbers = re.fullmatch(r"v?(\d+\.\d+\.\d+)(?:[+-]?k3s(\d+))?", value)
     if numbers:
         meant = f"v{numbers[1]}+k3s{numbers[2] or 1}"
-        raise refusal(f"{value} is not how k3s writes its releases; the installer would not find it. Write {meant}.", meant)
-    raise refusal(f"{value} is not a k3s release; the installer would not find it. Write it like v1.25.6+k3s1 (https://github.com/k3s-io/k3s/releases).")
+        raise refusal(
+            f"{value} is not how k3s writes its releases; the installer would not find it. Write {meant}.", meant
+        )
+    raise refusal(
+        f"{value} is not a k3s release; the installer would not find it. Write it like v1.25.6+k3s1 "
+        "(https://github.com/k3s-io/k3s/releases)."
+    )
 
 
 def _cilium_version(value: str) -> str:
@@ -188,15 +230,27 @@ def _cilium_version(value: str) -> str:
     numbers = re.fullmatch(r"v?(\d+\.\d+)(\.\d+)?", value)
     if numbers:
         meant = f"{numbers[1]}{numbers[2] or '.0'}"
-        raise refusal(f"{value} is not how the chart's releases are written; helm would not find it. Write {meant}.", meant)
-    raise refusal(f"{value} is not a Cilium release; helm would not find it. Write it like 1.13.0 (https://github.com/cilium/cilium/releases).")
+        raise refusal(
+            f"{value} is not how the chart's releases are written; helm would not find it. Write {meant}.", meant
+        )
+    raise refusal(
+        f"{value} is not a Cilium release; helm would not find it. Write it like 1.13.0 "
+        "(https://github.com/cilium/cilium/releases)."
+    )
 
 
 def _bridge_name(value: str) -> str:
     if len(value) > 15:
-        raise refusal(f"{value} has {len(value)} characters; Linux allows 15 in the name of an interface. Write a shorter one, e.g. {value[:15].rstrip('-_.')}.", value[:15])
+        raise refusal(
+            f"{value} has {len(value)} characters; Linux allows 15 in the name of an interface. Write a shorter "
+            f"one, e.g. {value[:15].rstrip('-_.')}.",
+            value[:15],
+        )
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]+", value):
-        raise refusal(f"{value!r} is not a name that LXD takes for a bridge. Write 2 to 15 letters, digits, '-', '_' or '.', like lxdbr0.")
+        raise refusal(
+            f"{value!r} is not a name that LXD takes for a bridge. Write 2 to 15 letters, digits, '-', '_' or "
+            "'.', like lxdbr0."
+        )
     return value
 
 
@@ -204,12 +258,18 @@ def _image(value: str) -> str:
     if re.fullmatch(r"(ubuntu|images|local):[^\s:]+", value):
         return value
     hint = f", e.g. ubuntu:{value}" if re.fullmatch(r"\d\d\.\d\d|[a-z]+", value) else ", e.g. ubuntu:22.04"
-    raise refusal(f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME, images:NAME or local:ALIAS{hint}.")
+    raise refusal(
+        f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME, "
+        f"images:NAME or local:ALIAS{hint}."
+    )
 
 
 def _url(value: str) -> str:
     if re.search(r"\s", value) or urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
-        raise refusal(f"{value!r} is not an http or https URL; the nodes could not download from it. Write it like https://get.k3s.io.")
+        raise refusal(
+            f"{value!r} is not an http or https URL; the nodes could not download from it. Write it like "
+            "https://get.k3s.io."
+        )
     return value
 
 
@@ -217,25 +277,38 @@ def _chart(value: str) -> str:
     remote = re.fullmatch(r"(https?|oci)://[^\s/]+\S*", value)
     local = "://" not in value and re.fullmatch(r"(\.{0,2}/)\S.*|\S.*\.tgz", value)
     if not (remote or local):
-        raise refusal(f"{value!r} is not a place where helm finds a chart. Write a repository (https://…), an OCI address (oci://…), or the path of a folder or .tgz (./…).")
+        raise refusal(
+            f"{value!r} is not a place where helm finds a chart. Write a repository (https://…), an OCI address "
+            "(oci://…), or the path of a folder or .tgz (./…)."
+        )
     return value
 
 
 def _host(value: str) -> str:
     user, at, host = value.rpartition("@")
     if at:
-        raise refusal(f"{value} has a user in it; the name would not resolve. Write {host} here and {user} as host.user.", host)
+        raise refusal(
+            f"{value} has a user in it; the name would not resolve. Write {host} here and {user} as host.user.", host
+        )
     try:
         ip_address(value)
     except ValueError:
-        if not re.fullmatch(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?", value) or re.fullmatch(r"[\d.]+", value):
-            raise refusal(f"{value!r} is neither an IP address nor a DNS name; SSH could not dial it. Write it like 127.0.0.1 or host.example.com.") from None
+        if not re.fullmatch(
+            r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?", value
+        ) or re.fullmatch(r"[\d.]+", value):
+            raise refusal(
+                f"{value!r} is neither an IP address nor a DNS name; SSH could not dial it. Write it like "
+                "127.0.0.1 or host.example.com."
+            ) from None
     return value
 
 
 def _linode_label(value: str) -> str:
     if not re.fullmatch(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]", value):
-        raise refusal(f"{value!r} is not a label that Linode takes. Write 3 to 64 letters, digits, '-', '_' or '.', without two signs in a row, like lxdserver.")
+        raise refusal(
+            f"{value!r} is not a label that Linode takes. Write 3 to 64 letters, digits, '-', '_' or '.', "
+            "without two signs in a row, like lxdserver."
+        )
     return value
 
 
@@ -243,13 +316,27 @@ def _host_key(value: str) -> str:
     words = value.split()
     place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
     if place is None:
-        what = "a fingerprint, from which no key can be pinned" if value.startswith(("SHA256:", "MD5:")) else "not a public host key"
-        raise refusal(f"{value[:40]!r} is {what}. Write it like 'ssh-ed25519 AAAA…', the second and third word of ssh-keyscan's line.")
+        what = (
+            "a fingerprint, from which no key can be pinned"
+            if value.startswith(("SHA256:", "MD5:"))
+            else "not a public host key"
+        )
+        raise refusal(
+            f"{value[:40]!r} is {what}. Write it like 'ssh-ed25519 AAAA…', the second and third word of "
+            "ssh-keyscan's line."
+        )
     kind, key = words[place], (words[place + 1 :] or [""])[0]
     if not _is_public_key(kind, key):
-        raise refusal(f"{kind} {key[:16]}… is damaged: its base64 part does not hold a key of type {kind}, so no host would match it. Copy the whole line of ssh-keyscan again.")
+        raise refusal(
+            f"{kind} {key[:16]}… is damaged: its base64 part does not hold a key of type {kind}, so no host "
+            "would match it. Copy the whole line of ssh-keyscan again."
+        )
     if place:
-        raise refusal(f"{words[0]} stands before the key, as in ssh-keyscan's lines; the address is host.address already. Write {kind} {key}.", f"{kind} {key}")
+        raise refusal(
+            f"{words[0]} stands before the key, as in ssh-keyscan's lines; the address is host.address already. "
+            f"Write {kind} {key}.",
+            f"{kind} {key}",
+        )
     return f"{kind} {key}"
 
 
@@ -271,7 +358,9 @@ def _is_public_key(kind: str, key: str) -> bool:
 def _metric(value: str) -> str:
     name = value.partition(":")[0]
     if name not in HUBBLE_METRICS:
-        raise refusal(f"{value} is not a metric of Hubble; the agents would not start. Choose from {', '.join(HUBBLE_METRICS)}.")
+        raise refusal(
+            f"{value} is not a metric of Hubble; the agents would not start. Choose from {', '.join(HUBBLE_METRICS)}."
+        )
     return value
 
 

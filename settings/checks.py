@@ -1,0 +1,554 @@
+"""Every check that looks at more than one value. Nothing here needs a network."""
+
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from itertools import combinations, islice
+
+from settings import versions
+from settings.keys import PrivateKeyError, public_key
+from settings.models import ExistingSettings, LinodeSettings, Settings
+from settings.networks import largest_free_range
+from settings.problems import Problem
+
+BGP_PORT = 179
+ADMIN_CIDRS = (
+    "the firewall would let nobody in, not even this program. Set the address you come from: "
+    "pulumi config set --path 'cilium-bgp:host.adminCidrs[0]' \"$(curl -4fsS https://ifconfig.me)/32\""
+)
+SECRETS = {
+    "sshPrivateKey": (
+        "missing; no command could reach the host or the nodes. Make a key without passphrase and set it: "
+        "ssh-keygen -t ed25519 -N '' -f cilium-bgp && pulumi config set --secret cilium-bgp:sshPrivateKey < "
+        "cilium-bgp"
+    ),
+    "bgpPassword": (
+        "missing, and bgp.authentication is md5; router and nodes would not talk. Set it: "
+        "pulumi config set --secret cilium-bgp:bgpPassword"
+    ),
+    "ngrokAuthtoken": (
+        "missing, and exposure.mode is ngrok; the agent could not log in. Set the one of "
+        "https://dashboard.ngrok.com: pulumi config set --secret cilium-bgp:ngrokAuthtoken"
+    ),
+}
+"""Secret root keys, and what to say when one that is needed is missing."""
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """What is wrong with values that are fine one by one."""
+    for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _k3s, _bgp, _cilium, _hubble):
+        yield from check(settings)
+    yield from _exposure(settings)
+    yield from _secrets(settings)
+
+
+def _host(settings: Settings) -> Iterator[Problem]:
+    host = settings.host
+    if isinstance(host, ExistingSettings):
+        yield from _existing_host(host, settings)
+        return
+    if not host.admin_cidrs:
+        yield Problem("host.adminCidrs", f"empty; {ADMIN_CIDRS}")
+    for i, network in enumerate(host.admin_cidrs):
+        key = f"host.adminCidrs[{i}]"
+        if network.prefixlen == 0 and not host.allow_world:
+            yield Problem(
+                key,
+                f"{network} lets everybody try SSH and the Kubernetes API. "
+                "Write your own network, or say host.allowWorld: true if you mean it.",
+                ("host.allowWorld",),
+            )
+        elif isinstance(network, IPv4Network) and any(network.subnet_of(private) for private in _PRIVATE):
+            yield Problem(
+                key,
+                f"{network} is private; Linode sees the address that you have on the internet, and would lock "
+                "you out. "
+                "Write that one: curl -4fsS https://ifconfig.me",
+            )
+
+
+_PRIVATE = [IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+
+
+def _existing_host(host: ExistingSettings, settings: Settings) -> Iterator[Problem]:
+    try:
+        address = IPv4Address(host.address)
+    except ValueError:
+        return
+    networks = _networks_of(settings) | {"bgp.pool": settings.bgp.pool}
+    for key, network in networks.items():
+        if address in network and address != settings.lxd.bridge.gateway:
+            yield Problem(
+                key,
+                f"{network} contains the host's own address {address} (host.address); "
+                "the host would route it to a node and be lost. Choose a network that the host is not in.",
+                ("host.address", "lxd.bridge.address"),
+            )
+
+
+def _networks_of(settings: Settings) -> dict[str, IPv4Network]:
+    return {
+        "lxd.bridge.address": settings.lxd.bridge.network,
+        "k3s.clusterCidr": settings.k3s.cluster_cidr,
+        "k3s.serviceCidr": settings.k3s.service_cidr,
+    }
+
+
+def _networks(settings: Settings) -> Iterator[Problem]:
+    networks = _networks_of(settings)
+    taken = [*networks.values(), settings.bgp.pool]
+    for (first, network), (second, other) in combinations(networks.items(), 2):
+        if network.overlaps(other):
+            yield Problem(
+                second,
+                f"{other} overlaps {first} {network}; packets for one would go to the other. "
+                f"Choose another, e.g. {_unused_network(taken)}.",
+                (first,),
+            )
+    for key, other in islice(networks.items(), 1, None):
+        if settings.bgp.pool.overlaps(other):
+            yield Problem(
+                "bgp.pool",
+                f"{settings.bgp.pool} overlaps {key} {other}; Kubernetes would give the same addresses to others. "
+                f"Choose another, e.g. {_unused_pool(settings)}.",
+                (key,),
+            )
+
+
+def _unused_network(taken: list[IPv4Network]) -> IPv4Network:
+    candidates = (IPv4Network((f"10.{second}.0.0", 16)) for second in range(42, 256))
+    return next(network for network in candidates if not any(network.overlaps(other) for other in taken))
+
+
+def _unused_pool(settings: Settings) -> IPv4Network:
+    """A network as large as the pool: in the bridge's where that is free, else outside."""
+    bridge = settings.lxd.bridge
+    dhcp = bridge.dhcp_range
+    ends = bridge.network.network_address, bridge.network.broadcast_address
+    taken = {bridge.gateway, *ends, *(node.address for node in settings.nodes.values())}
+    prefix = max(settings.bgp.pool.prefixlen, bridge.network.prefixlen + 1)
+    for block in islice(bridge.network.subnets(new_prefix=prefix), 4096):
+        in_dhcp = dhcp and block.network_address <= dhcp.last and dhcp.first <= block.broadcast_address
+        if not in_dhcp and not any(address in block for address in taken):
+            return block
+    outside = _unused_network([*_networks_of(settings).values()])
+    return next(outside.subnets(new_prefix=max(prefix, outside.prefixlen)))
+
+
+def _pool(settings: Settings) -> Iterator[Problem]:
+    pool, bridge = settings.bgp.pool, settings.lxd.bridge
+    ends = {"network": bridge.network.network_address, "broadcast": bridge.network.broadcast_address}
+    fix = f"Choose another, e.g. {_unused_pool(settings)}."
+    on = ("lxd.bridge.address",)
+    unusable = pool.is_loopback or pool.is_link_local or pool.is_multicast or pool.network_address.is_unspecified
+    if unusable or pool.is_reserved:
+        yield Problem("bgp.pool", f"{pool} is not for addresses of machines; the host would drop the routes. {fix}")
+    elif bridge.network.subnet_of(pool):
+        yield Problem(
+            "bgp.pool",
+            f"{pool} covers the whole network {bridge.network} of lxd.bridge.address; "
+            f"Services would take the addresses of the gateway and the nodes. {fix}",
+            on,
+        )
+    else:
+        for name, address in ends.items():
+            if address in pool:
+                yield Problem(
+                    "bgp.pool",
+                    f"{pool} contains {address}, the {name} address of {bridge.network} (lxd.bridge.address); "
+                    f"a Service that gets it cannot be reached. {fix}",
+                    on,
+                )
+        if bridge.gateway in pool:
+            yield Problem(
+                "bgp.pool",
+                f"{pool} contains the gateway {bridge.gateway} (lxd.bridge.address); "
+                f"a Service could take the router's own address. {fix}",
+                on,
+            )
+    services = settings.load_balancers
+    if pool.num_addresses < len(services):
+        enough = 32 - (len(services) - 1).bit_length()
+        yield Problem(
+            "bgp.pool",
+            f"{pool} has {_count(pool.num_addresses, 'address')} for {len(services)} Services "
+            f"({', '.join(services)}); the last would wait for ever. Choose /{enough} or shorter.",
+            ("hubble", "fcdemo.enabled"),
+        )
+
+
+def _count(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
+
+
+def _dhcp_range(settings: Settings) -> Iterator[Problem]:
+    bridge, pool = settings.lxd.bridge, settings.bgp.pool
+    key, found = "lxd.bridge.dhcpRange", bridge.dhcp_range
+    free = largest_free_range(bridge.network, settings.fixed_addresses)
+    fix = f"Write {free}, or null." if free else "Choose a larger network for lxd.bridge.address."
+    on = ("lxd.bridge.address", "nodes", "bgp.pool")
+    if not found:
+        if not free:
+            yield Problem(
+                "lxd.bridge.address",
+                f"{bridge.address} leaves no address for DHCP beside the gateway, the nodes and bgp.pool; "
+                f"LXD would refuse the bridge. {fix}",
+                on,
+            )
+        return
+    if found.first not in bridge.network or found.last not in bridge.network:
+        yield Problem(
+            key, f"{found} is not inside {bridge.network} (lxd.bridge.address); LXD would refuse it. {fix}", on
+        )
+        return
+    if bridge.network.network_address in found or bridge.network.broadcast_address in found:
+        yield Problem(
+            key,
+            f"{found} contains the network or broadcast address of {bridge.network} (lxd.bridge.address); "
+            f"an instance that gets it cannot be reached. {fix}",
+            on,
+        )
+    if bridge.gateway in found:
+        yield Problem(
+            key,
+            f"{found} contains the gateway {bridge.gateway} (lxd.bridge.address); "
+            f"an instance could take the address of the host. {fix}",
+            on,
+        )
+    if found.first <= pool.broadcast_address and pool.network_address <= found.last:
+        yield Problem(
+            key,
+            f"{found} overlaps bgp.pool {pool}; an instance could take the address of a Service. {fix}",
+            on,
+        )
+
+
+def _nodes(settings: Settings) -> Iterator[Problem]:
+    servers = len(settings.servers)
+    if not servers:
+        yield Problem(
+            "nodes",
+            "no node has role server; there would be no Kubernetes API. "
+            "Give one of them role: server, e.g. k3s1: {role: server, address: 10.26.23.11}.",
+        )
+    elif servers % 2 == 0:
+        yield Problem(
+            "nodes",
+            f"{servers} servers ({', '.join(settings.servers)}); etcd needs a majority, so {servers} bear no more "
+            f"failures than {servers - 1}. Make it {servers - 1} or {servers + 1}.",
+        )
+    host = settings.host
+    for name in settings.nodes:
+        if not re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", name):
+            meant = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63]
+            meant = meant if meant[:1].isalpha() else f"node-{meant}".rstrip("-")
+            yield Problem(
+                f"nodes.{name}",
+                "not a name for a node: LXD and Kubernetes take 1 to 63 lower-case letters, digits and '-', "
+                f"starting with a letter (RFC 1123). Write {meant}.",
+            )
+        if name == (host.label if isinstance(host, LinodeSettings) else host.address):
+            where = "host.label" if isinstance(host, LinodeSettings) else "host.address"
+            yield Problem(
+                f"nodes.{name}",
+                f"also the name of the host ({where}); on either machine it would lead to the wrong one. "
+                "Choose another name.",
+                (where,),
+            )
+    cluster = settings.k3s.cluster_cidr
+    room = max(0, 2 ** (24 - cluster.prefixlen)) if cluster.prefixlen <= 24 else 0
+    if room < len(settings.nodes):
+        yield Problem(
+            "k3s.clusterCidr",
+            f"{cluster} has room for {_count(room, 'node')} (a /24 each), there are {len(settings.nodes)}; "
+            "the others would run no pods. Choose a shorter prefix, e.g. "
+            f"{_unused_network([*_networks_of(settings).values(), settings.bgp.pool])}.",
+            ("nodes",),
+        )
+
+
+def _node_addresses(settings: Settings) -> Iterator[Problem]:
+    bridge, pool = settings.lxd.bridge, settings.bgp.pool
+    network, dhcp = bridge.network, bridge.dhcp_range
+    free = _free_addresses(settings)
+    owners: dict[IPv4Address, str] = {
+        bridge.gateway: "the gateway's too (lxd.bridge.address); one of them would not answer",
+        network.network_address: f"the network address of {network} (lxd.bridge.address); no machine can have it",
+        network.broadcast_address: f"the broadcast address of {network} (lxd.bridge.address); no machine can have it",
+    }
+    for name, node in settings.nodes.items():
+        address = node.address
+        if address not in network:
+            wrong = f"outside of {network} (lxd.bridge.address); the bridge would not carry it"
+        elif address in owners:
+            wrong = owners[address]
+        elif address in pool:
+            wrong = f"in bgp.pool {pool}; Cilium could give the same address to a Service"
+        elif dhcp and address in dhcp:
+            wrong = f"in lxd.bridge.dhcpRange {dhcp}; DHCP could give it to another instance"
+        else:
+            wrong = ""
+        owners.setdefault(address, f"nodes.{name}'s too; one of them would not answer")
+        if wrong:
+            on = re.findall(r"lxd\.bridge\.\w+|bgp\.pool", wrong)
+            yield Problem(f"nodes.{name}.address", f"{address} is {wrong}. Choose another{next(free, '')}.", tuple(on))
+
+
+def _free_addresses(settings: Settings) -> Iterator[str]:
+    """Addresses for nodes, as ends of a sentence: the first hosts of the bridge that nothing else has."""
+    bridge, pool = settings.lxd.bridge, settings.bgp.pool
+    taken = {bridge.gateway, *(node.address for node in settings.nodes.values())}
+    # Low addresses are where people put routers.
+    first = 11 if bridge.network.prefixlen <= 27 else 1
+    for address in islice(bridge.network.hosts(), first - 1, 4096):
+        in_dhcp = bridge.dhcp_range and address in bridge.dhcp_range
+        if not (address in taken or address in pool or in_dhcp):
+            yield f", e.g. {address}"
+
+
+def _k3s(settings: Settings) -> Iterator[Problem]:
+    port = settings.k3s.api_port
+    taken = _host_ports(settings, "k3s.apiPort")
+    if port in taken:
+        yield Problem(
+            "k3s.apiPort",
+            f"{port} is {taken[port]} on the host; the Kubernetes API could not listen there. "
+            "Choose another, e.g. 6443.",
+            ("host.port",),
+        )
+    service = settings.k3s.service_cidr
+    if not 12 <= service.prefixlen <= 28:
+        yield Problem(
+            "k3s.serviceCidr",
+            f"{service} has {service.num_addresses} addresses; the API server takes networks from /12 to /28. "
+            f"Choose one, e.g. {_unused_network([*_networks_of(settings).values(), settings.bgp.pool])}.",
+        )
+
+
+def _host_ports(settings: Settings, but: str) -> dict[int, str]:
+    ssh = settings.host.port if isinstance(settings.host, ExistingSettings) else 22
+    ports = {
+        "host.port": (ssh, "SSH's (host.port)"),
+        "k3s.apiPort": (settings.k3s.api_port, "the Kubernetes API's (k3s.apiPort)"),
+    }
+    return {BGP_PORT: "the BGP router's"} | {port: owner for key, (port, owner) in ports.items() if key != but}
+
+
+def _bgp(settings: Settings) -> Iterator[Problem]:
+    bgp, given = settings.bgp, settings.bgp.model_fields_set
+    if bgp.mode == "configmap":
+        if "connect_retry_time_seconds" in given:
+            yield Problem(
+                "bgp.connectRetryTimeSeconds",
+                f"{bgp.connect_retry_time_seconds} would have no effect: configmap mode has its own backoff. "
+                "Remove it, or write bgp.mode: control-plane.",
+                ("bgp.mode",),
+            )
+        if bgp.graceful_restart:
+            yield Problem(
+                "bgp.gracefulRestart",
+                "true would have no effect: the speaker of configmap mode cannot do it, and routes go when an agent "
+                "restarts. Remove it, or write bgp.mode: control-plane.",
+                ("bgp.mode",),
+            )
+    if bgp.hold_time_seconds == 0 and bgp.mode == "control-plane":
+        yield Problem(
+            "bgp.holdTimeSeconds",
+            "0 is refused by CiliumBGPPeerConfig (3 to 65535); the peers would not be made. Write 90.",
+            ("bgp.mode",),
+        )
+    elif 0 < bgp.hold_time_seconds <= bgp.keepalive_time_seconds:
+        yield Problem(
+            "bgp.keepaliveTimeSeconds",
+            f"{bgp.keepalive_time_seconds} is not below bgp.holdTimeSeconds {bgp.hold_time_seconds}; sessions "
+            "would be "
+            f"dropped between two keepalives. Write {bgp.hold_time_seconds // 3}, a third of it.",
+            ("bgp.holdTimeSeconds",),
+        )
+
+
+def _cilium(settings: Settings) -> Iterator[Problem]:
+    mode, release = settings.bgp.mode, settings.cilium.version
+    cilium, kubernetes = versions.minor(release), versions.minor(settings.k3s.version)
+    if not versions.has_mode(cilium, mode):
+        if mode == "configmap":
+            yield Problem(
+                "bgp.mode",
+                f"configmap exists in Cilium 1.10 to 1.16, cilium.version is {release}; "
+                "later charts ignore its values silently, and no session would come up. "
+                "Write control-plane, or choose Cilium 1.16.",
+                ("cilium.version",),
+            )
+        else:
+            yield Problem(
+                "bgp.mode",
+                f"control-plane needs Cilium 1.16 or later, cilium.version is {release}; "
+                "it does not have CiliumBGPClusterConfig. Write configmap, or choose Cilium 1.18.",
+                ("cilium.version",),
+            )
+    if cilium not in versions.TESTED_KUBERNETES:
+        known = ", ".join(
+            f"{versions.text(one)} with {versions.text(oldest)} to {versions.text(newest)}"
+            for one, (oldest, newest) in versions.TESTED_KUBERNETES.items()
+        )
+        yield Problem(
+            "cilium.version",
+            f"{release} is not among the releases whose tested Kubernetes is known here; an untested pair fails in "
+            f"ways that no check finds. Known: {known}. Choose one, or add it to settings/versions.py.",
+        )
+    else:
+        oldest, newest = versions.TESTED_KUBERNETES[cilium]
+        if not oldest <= kubernetes <= newest:
+            nearest = max(oldest, min(kubernetes, newest))
+            fixes = [f"k3s v{versions.text(nearest)}.x"]
+            fitting = versions.tested_with(kubernetes)
+            same_mode = [one for one in fitting if versions.has_mode(one, mode)]
+            if same_mode:
+                fixes.append(f"Cilium {versions.text(same_mode[-1])}")
+            elif fitting:
+                other = "control-plane" if mode == "configmap" else "configmap"
+                fixes.append(f"Cilium {versions.text(fitting[-1])} with bgp.mode {other}")
+            yield Problem(
+                "cilium.version",
+                f"{release} is tested with Kubernetes {versions.text(oldest)} to {versions.text(newest)}, "
+                f"k3s.version is {settings.k3s.version}. Choose {', or '.join(fixes)}.",
+                ("k3s.version", "bgp.mode"),
+            )
+    legacy = "bgp" if mode == "control-plane" else "bgpControlPlane"
+    if legacy in settings.cilium.values:
+        yield Problem(
+            f"cilium.values.{legacy}",
+            f"belongs to the other mode, bgp.mode is {mode}; two speakers, or silently none, would announce. "
+            "Remove it.",
+            ("bgp.mode",),
+        )
+    if settings.l7echo.enabled:
+        if not settings.cilium.kube_proxy_replacement:
+            yield Problem(
+                "l7echo.enabled",
+                "true needs Cilium in kube-proxy's place; Envoy would never see the requests. "
+                "Write cilium.kubeProxyReplacement: true, or l7echo.enabled: false.",
+                ("cilium.kubeProxyReplacement",),
+            )
+        if cilium < (1, 13):
+            yield Problem(
+                "l7echo.enabled",
+                f"true needs Cilium 1.13 or later, cilium.version is {release}; it has no loadBalancer.l7.backend. "
+                "Choose Cilium 1.13, or write l7echo.enabled: false.",
+                ("cilium.version",),
+            )
+
+
+def _hubble(settings: Settings) -> Iterator[Problem]:
+    hubble = settings.hubble
+    for name in ("relay", "ui"):
+        if not hubble.enabled and getattr(hubble, name) and name in hubble.model_fields_set:
+            yield Problem(
+                f"hubble.{name}",
+                "true, and hubble.enabled is false; there would be no flows to show. "
+                f"Write hubble.enabled: true, or remove hubble.{name}.",
+                ("hubble.enabled",),
+            )
+    if hubble.enabled and hubble.ui and not hubble.relay:
+        yield Problem(
+            "hubble.ui",
+            "true, and hubble.relay is false; Cilium's chart refuses a UI without relay. "
+            "Write hubble.relay: true, or hubble.ui: false.",
+            ("hubble.relay", "hubble.enabled"),
+        )
+
+
+def _exposure(settings: Settings) -> Iterator[Problem]:
+    exposure, services = settings.exposure, settings.load_balancers
+    if exposure.mode != "forward":
+        for key, values in (("cidrs", exposure.cidrs), ("forwards", exposure.forwards)):
+            if values:
+                yield Problem(
+                    f"exposure.{key}",
+                    f"given, and exposure.mode is {exposure.mode}; nothing would be forwarded. "
+                    f"Write exposure.mode: forward, or remove {key}.",
+                    ("exposure.mode",),
+                )
+        if exposure.mode == "ngrok" and not settings.fcdemo.enabled:
+            yield Problem(
+                "exposure.mode",
+                "ngrok leads to default/fcdemo-service, and fcdemo.enabled is false; visitors would see an error. "
+                "Write fcdemo.enabled: true, or exposure.mode: none.",
+                ("fcdemo.enabled",),
+            )
+        return
+    if not exposure.forwards:
+        yield Problem(
+            "exposure.forwards",
+            "empty, and exposure.mode is forward; nothing would be forwarded. "
+            "Add {service: default/fcdemo-service, servicePort: 80, hostPort: 8080}, or write exposure.mode: none.",
+            ("exposure.mode",),
+        )
+    if not exposure.cidrs:
+        yield Problem(
+            "exposure.cidrs",
+            "empty, and exposure.mode is forward; the firewall would let nobody in. "
+            "Add the networks that may come: [0.0.0.0/0] for everybody.",
+            ("exposure.mode",),
+        )
+    taken = _host_ports(settings, "exposure")
+    for i, forward in enumerate(exposure.forwards):
+        key = f"exposure.forwards[{i}]"
+        if forward.service not in services:
+            yield Problem(
+                f"{key}.service",
+                f"{forward.service} is not a Service that takes an address of the pool; there would be nothing "
+                "behind "
+                f"the port. Choose from {', '.join(services)}.",
+                ("hubble", "fcdemo.enabled"),
+            )
+        elif forward.service_port not in services[forward.service]:
+            ports = " or ".join(map(str, services[forward.service]))
+            yield Problem(
+                f"{key}.servicePort",
+                f"{forward.service_port} is not a port of {forward.service}; nobody would answer. Write {ports}.",
+                (f"{key}.service",),
+            )
+        if forward.host_port in taken:
+            yield Problem(
+                f"{key}.hostPort",
+                f"{forward.host_port} is {taken[forward.host_port]} on the host; "
+                "a forward there would cut it off. Choose another, e.g. 8080.",
+                ("host.port", "k3s.apiPort"),
+            )
+        taken.setdefault(forward.host_port, f"{key}'s")
+
+
+def _secrets(settings: Settings) -> Iterator[Problem]:
+    if not settings.ssh_private_key:
+        yield Problem("sshPrivateKey", SECRETS["sshPrivateKey"])
+    else:
+        try:
+            public_key(settings.ssh_private_key)
+        except PrivateKeyError as problem:
+            yield Problem("sshPrivateKey", f"{problem}: pulumi config set --secret cilium-bgp:sshPrivateKey < FILE")
+    password, md5 = settings.bgp_password, settings.bgp.authentication == "md5"
+    if md5 and not password:
+        yield Problem("bgpPassword", SECRETS["bgpPassword"], ("bgp.authentication",))
+    if password and not md5:
+        yield Problem(
+            "bgp.authentication",
+            "none, and bgpPassword is set; sessions would go unauthenticated. "
+            "Write md5, or remove it: pulumi config rm cilium-bgp:bgpPassword",
+            ("bgpPassword",),
+        )
+    if password and len(password.encode()) > 80:
+        yield Problem(
+            "bgpPassword",
+            f"has {len(password.encode())} bytes; TCP MD5 in Linux takes 80, and the router would refuse it. "
+            "Set a shorter one: pulumi config set --secret cilium-bgp:bgpPassword",
+        )
+    for key, secret in (("bgpPassword", password), ("ngrokAuthtoken", settings.ngrok_authtoken)):
+        if secret and re.search(r"\s", secret):
+            yield Problem(
+                key,
+                "has a blank or a line break in it (the end of a file, perhaps); the other side would not accept it. "
+                f"Set it without: pulumi config set --secret cilium-bgp:{key}",
+            )
+    if settings.exposure.mode == "ngrok" and not settings.ngrok_authtoken:
+        yield Problem("ngrokAuthtoken", SECRETS["ngrokAuthtoken"], ("exposure.mode",))
