@@ -31,7 +31,7 @@ lint: python
 
 # What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
 preview: setup
-	@python scripts/preview.py $(STACK)
+	@python -m scripts.preview $(STACK)
 
 # The real thing, wherever `pulumi login` points, with the official plugins.
 up: setup

@@ -2,9 +2,9 @@
 
 usage: preview.py STACK
 
-Pulumi.STACK.yaml is read, never written. Secrets that it holds or lacks are replaced by ones made here,
-which are forgotten afterwards. The official provider plugins are used where they can be had, otherwise
-the simulator's; PROVIDERS=simulated chooses the latter.
+Pulumi.STACK.yaml is read, never written. What it leaves to its user (the addresses that may come in, the
+host's key) and its secrets are made up here, said so, and forgotten afterwards. The official provider plugins
+are used where they can be had, otherwise the simulator's; PROVIDERS=simulated chooses the latter.
 """
 
 import os
@@ -14,19 +14,31 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import settings
+
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache"
+PREFIX = "cilium-bgp:"
+NOBODY = "192.0.2.1/32"  # RFC 5737: an address for documentation
 PROVIDERS = ("command", "kubernetes", "linode")
 PLUGIN_SOURCE = "https://get.pulumi.com"
 PLUGIN_SECONDS = 300
+# What no stack file in the repository can know, with values that lead nowhere (RFC 5737).
+YOURS: dict[str, dict[str, Any]] = {
+    "linode": {"adminCidrs": ["203.0.113.1/32"]},
+    "existing": {"hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh"},
+}
+
+T = TypeVar("T")
 
 
 def main(stack: str) -> int:
@@ -43,7 +55,7 @@ def main(stack: str) -> int:
         copy = throw_away_stack(stack, configuration, Path(folder), environment)
         preview = ["pulumi", "preview", "--stack", stack, "--config-file", str(copy)]
         if not sys.stdout.isatty():
-            preview += ["--non-interactive", "--color", "never"]
+            preview += ["--non-interactive", "--suppress-progress", "--color", "never"]
         reason = why_simulated(environment)
         if reason:
             print(f"providers: SIMULATED {', '.join(PROVIDERS)}: {reason}", flush=True)
@@ -68,18 +80,28 @@ def stack_file(stack: str) -> dict[str, Any]:
 
 
 def throw_away_stack(stack: str, content: dict[str, Any], folder: Path, environment: dict[str, str]) -> Path:
-    """Creates the stack in the folder, for `pulumi stack init` writes beside Pulumi.yaml; returns its configuration."""
-    config = content.get("config") or {}
-    plain = {key: value for key, value in config.items() if not is_secret(value)}
+    """Creates the stack in the folder, for `pulumi stack init` writes beside Pulumi.yaml; returns its configuration.
+
+    Ends the program with every problem of the configuration, before any engine runs.
+    """
+    given = content.get("config") or {}
+    plain = {key: value for key, value in given.items() if not is_secret(value)}
+    made_up = left_to_the_user(plain)
+    made = {key: secrets.token_hex() for key, value in given.items() if is_secret(value)}
+    made |= {key: value for key, value in needed_secrets(plain).items() if key not in plain}
+    made_up += [key.removeprefix(PREFIX) for key in made]
+    problems = configuration_problems(plain, made)
+    if problems:
+        sys.exit("\n".join(problems))
+    print(f"made up for this preview: {', '.join(made_up)}", flush=True)
+
     shutil.copy(ROOT / "Pulumi.yaml", folder)
     copy = folder / f"Pulumi.{stack}.yaml"
     copy.write_text(yaml.safe_dump({"config": plain}, sort_keys=False))
     pulumi = ["pulumi", "--cwd", str(folder), "--non-interactive"]
     run([*pulumi, "stack", "init", stack], environment)
-    made = {key: secrets.token_hex() for key, value in config.items() if is_secret(value)} | needed_secrets(config)
     for key, value in made.items():
-        if key not in plain:
-            run([*pulumi, "config", "set", "--stack", stack, "--secret", key], environment, value)
+        run([*pulumi, "config", "set", "--stack", stack, "--secret", key], environment, value)
     return copy
 
 
@@ -87,22 +109,51 @@ def is_secret(value: object) -> bool:
     return isinstance(value, dict) and value.keys() == {"secure"}
 
 
+def left_to_the_user(config: dict[str, Any]) -> list[str]:
+    """Fills in what no shipped stack can know; returns what it filled in."""
+    host = config.get(f"{PREFIX}host")
+    if not isinstance(host, dict):
+        return []
+    if host.get("kind") == "linode" and "adminCidrs" not in host:
+        host["adminCidrs"] = [NOBODY]
+        return [f"host.adminCidrs ({NOBODY})"]
+    if host.get("kind") == "existing" and "hostKey" not in host:
+        public = Ed25519PrivateKey.generate().public_key()
+        openssh = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        host["hostKey"] = openssh.decode()
+        return ["host.hostKey"]
+    return []
+
+
 def needed_secrets(config: dict[str, Any]) -> dict[str, str]:
     """The secrets that this configuration needs, with values good for nothing."""
     key = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    needed = {"cilium-bgp:sshPrivateKey": key.decode()}
-    if one_of(config, "bgp", "authentication") == "md5":
-        needed["cilium-bgp:bgpPassword"] = secrets.token_hex(16)
-    if one_of(config, "exposure", "mode") == "ngrok":
-        needed["cilium-bgp:ngrokAuthtoken"] = secrets.token_hex(16)
+    needed = {f"{PREFIX}sshPrivateKey": key.decode()}
+    if inner(config, "bgp", "authentication") == "md5":
+        needed[f"{PREFIX}bgpPassword"] = secrets.token_hex(16)
+    if inner(config, "exposure", "mode") == "ngrok":
+        needed[f"{PREFIX}ngrokAuthtoken"] = secrets.token_hex(16)
     return needed
 
 
-def one_of(config: dict[str, Any], root: str, key: str) -> object:
-    value = config.get(f"cilium-bgp:{root}")
+def inner(config: dict[str, Any], root: str, key: str) -> object:
+    value = config.get(f"{PREFIX}{root}")
     return value.get(key) if isinstance(value, dict) else None
+
+
+def configuration_problems(plain: dict[str, Any], made: dict[str, str]) -> list[str]:
+    try:
+        settings.parse(roots(plain), roots(made))
+    except settings.ConfigurationError as error:
+        return error.problems
+    return []
+
+
+def roots(config: Mapping[str, T]) -> dict[str, T]:
+    """The project's own keys, without its name before them."""
+    return {key.removeprefix(PREFIX): value for key, value in config.items() if key.startswith(PREFIX)}
 
 
 def why_simulated(environment: dict[str, str]) -> str | None:
