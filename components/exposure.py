@@ -92,7 +92,7 @@ class Exposure(pulumi.ComponentResource):
                 urls[forward["service"]] = pulumi.Output.format(
                     "http://{0}:{1}", args["host_address"], forward["host_port"]
                 )
-        self.urls = pulumi.Output.all(**urls)
+        self.urls = pulumi.Output.from_input(urls)
         self.ssh_commands = {
             service: pulumi.Output.format("{0} -N -L 8080:{1}:80", args["ssh"], args["addresses"][service])
             for service in args["services"]
