@@ -1,7 +1,7 @@
 """How Services are reached from outside the host."""
 
 from collections.abc import Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import pulumi
 
@@ -92,7 +92,7 @@ class Exposure(pulumi.ComponentResource):
                 urls[forward["service"]] = pulumi.Output.format(
                     "http://{0}:{1}", args["host_address"], forward["host_port"]
                 )
-        self.urls = pulumi.Output.from_input(urls)
+        self.urls = pulumi.Output.from_input(cast(dict[str, str], urls))
         self.ssh_commands = {
             service: pulumi.Output.format("{0} -N -L 8080:{1}:80", args["ssh"], args["addresses"][service])
             for service in args["services"]

@@ -92,13 +92,14 @@ def run(
     """
     if secret_output:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
-    command = script.command(connection.user)
+    if (
+        again
+    ):  # by standard input, which no such script reads: a trigger would replace the resource (pulumi-command 1.2)
+        stdin = pulumi.Output.all(*again).apply("\n".join)
     return remote.Command(
         name,
         connection=connection.arguments(),
-        create=command,
-        update=command if again else None,  # pulumi-command replaces on a trigger where there is no update
-        triggers=list(again) or None,
+        create=script.command(connection.user),
         delete=None if delete is None else delete.command(connection.user),
         stdin=stdin,
         logging=remote.Logging.NONE if secret_output else None,
