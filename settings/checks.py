@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
-from itertools import combinations, islice
+from itertools import combinations, count, islice
 
 from settings import versions
 from settings.keys import PrivateKeyError, public_key
@@ -96,49 +96,54 @@ def _networks_of(settings: Settings) -> dict[str, IPv4Network]:
 
 def _networks(settings: Settings) -> Iterator[Problem]:
     networks = _networks_of(settings)
-    taken = [*networks.values(), settings.bgp.pool]
     for (first, network), (second, other) in combinations(networks.items(), 2):
         if network.overlaps(other):
             yield Problem(
                 second,
                 f"{other} overlaps {first} {network}; packets for one would go to the other. "
-                f"Choose another, e.g. {_unused_network(taken)}.",
+                f"Choose another{_unused_network(settings, second)}.",
                 (first,),
             )
+    bridge, pool = settings.lxd.bridge.network, settings.bgp.pool
     for key, other in islice(networks.items(), 1, None):
-        if settings.bgp.pool.overlaps(other):
+        # A pool on the bridge is not to blame for a network that overlaps the bridge.
+        if pool.overlaps(other) and not (pool.subnet_of(bridge) and other.overlaps(bridge)):
             yield Problem(
                 "bgp.pool",
-                f"{settings.bgp.pool} overlaps {key} {other}; Kubernetes would give the same addresses to others. "
-                f"Choose another, e.g. {_unused_pool(settings)}.",
+                f"{pool} overlaps {key} {other}; Kubernetes would give the same addresses to others. "
+                f"Choose another{_unused_pool(settings)}.",
                 (key,),
             )
 
 
-def _unused_network(taken: list[IPv4Network]) -> IPv4Network:
-    candidates = (IPv4Network((f"10.{second}.0.0", 16)) for second in range(42, 256))
-    return next(network for network in candidates if not any(network.overlaps(other) for other in taken))
+def _unused_network(settings: Settings, key: str, prefix: int = 16) -> str:
+    """A network for that key that nothing else is in, as the end of a sentence."""
+    others = _networks_of(settings) | {"bgp.pool": settings.bgp.pool}
+    del others[key]
+    firsts = (f"{start}.0.0" for start in (*(f"10.{n}" for n in range(42, 256)), *(f"172.{n}" for n in range(16, 32))))
+    blocks = (next(IPv4Network((first, 16)).subnets(new_prefix=max(prefix, 16))) for first in firsts)
+    free = (block for block in blocks if not any(block.overlaps(other) for other in others.values()))
+    return "".join(f", e.g. {block}" for block in islice(free, 1))
 
 
-def _unused_pool(settings: Settings) -> IPv4Network:
-    """A network as large as the pool: in the bridge's where that is free, else outside."""
-    bridge = settings.lxd.bridge
+def _unused_pool(settings: Settings) -> str:
+    """A network as large as the pool, as the end of a sentence: of the bridge's where that is free, else outside."""
+    bridge, prefix = settings.lxd.bridge, settings.bgp.pool.prefixlen
     dhcp = bridge.dhcp_range
     ends = bridge.network.network_address, bridge.network.broadcast_address
     taken = {bridge.gateway, *ends, *(node.address for node in settings.nodes.values())}
-    prefix = max(settings.bgp.pool.prefixlen, bridge.network.prefixlen + 1)
-    for block in islice(bridge.network.subnets(new_prefix=prefix), 4096):
+    inside = bridge.network.subnets(new_prefix=prefix) if prefix > bridge.network.prefixlen else iter(())
+    for block in islice(inside, 4096):
         in_dhcp = dhcp and block.network_address <= dhcp.last and dhcp.first <= block.broadcast_address
         if not in_dhcp and not any(address in block for address in taken):
-            return block
-    outside = _unused_network([*_networks_of(settings).values()])
-    return next(outside.subnets(new_prefix=max(prefix, outside.prefixlen)))
+            return f", e.g. {block}"
+    return _unused_network(settings, "bgp.pool", prefix)
 
 
 def _pool(settings: Settings) -> Iterator[Problem]:
     pool, bridge = settings.bgp.pool, settings.lxd.bridge
     ends = {"network": bridge.network.network_address, "broadcast": bridge.network.broadcast_address}
-    fix = f"Choose another, e.g. {_unused_pool(settings)}."
+    fix = f"Choose another{_unused_pool(settings)}."
     on = ("lxd.bridge.address",)
     unusable = pool.is_loopback or pool.is_link_local or pool.is_multicast or pool.network_address.is_unspecified
     if unusable or pool.is_reserved:
@@ -171,13 +176,13 @@ def _pool(settings: Settings) -> Iterator[Problem]:
         enough = 32 - (len(services) - 1).bit_length()
         yield Problem(
             "bgp.pool",
-            f"{pool} has {_count(pool.num_addresses, 'address')} for {len(services)} Services "
+            f"{pool} has {_plural(pool.num_addresses, 'address')} for {len(services)} Services "
             f"({', '.join(services)}); the last would wait for ever. Choose /{enough} or shorter.",
             ("hubble", "fcdemo.enabled"),
         )
 
 
-def _count(number: int, what: str) -> str:
+def _plural(number: int, what: str) -> str:
     return f"1 {what}" if number == 1 else f"{number} {what}{'es' if what.endswith('s') else 's'}"
 
 
@@ -185,10 +190,10 @@ def _dhcp_range(settings: Settings) -> Iterator[Problem]:
     bridge, pool = settings.lxd.bridge, settings.bgp.pool
     key, found = "lxd.bridge.dhcpRange", bridge.dhcp_range
     free = largest_free_range(bridge.network, settings.fixed_addresses)
-    fix = f"Write {free}, or null." if free else "Choose a larger network for lxd.bridge.address."
+    fix = f"Write {free}, or null." if free else "Choose a larger network."
     on = ("lxd.bridge.address", "nodes", "bgp.pool")
     if not found:
-        if not free:
+        if not free and not bridge.network.subnet_of(pool):
             yield Problem(
                 "lxd.bridge.address",
                 f"{bridge.address} leaves no address for DHCP beside the gateway, the nodes and bgp.pool; "
@@ -260,9 +265,9 @@ def _nodes(settings: Settings) -> Iterator[Problem]:
     if room < len(settings.nodes):
         yield Problem(
             "k3s.clusterCidr",
-            f"{cluster} has room for {_count(room, 'node')} (a /24 each), there are {len(settings.nodes)}; "
-            "the others would run no pods. Choose a shorter prefix, e.g. "
-            f"{_unused_network([*_networks_of(settings).values(), settings.bgp.pool])}.",
+            f"{cluster} has room for {_plural(room, 'node')} (a /24 each), there are {len(settings.nodes)}; "
+            "the others would run no pods. "
+            f"Choose a shorter prefix{_unused_network(settings, 'k3s.clusterCidr')}.",
             ("nodes",),
         )
 
@@ -282,7 +287,7 @@ def _node_addresses(settings: Settings) -> Iterator[Problem]:
             wrong = f"outside of {network} (lxd.bridge.address); the bridge would not carry it"
         elif address in owners:
             wrong = owners[address]
-        elif address in pool:
+        elif address in pool and not network.subnet_of(pool):
             wrong = f"in bgp.pool {pool}; Cilium could give the same address to a Service"
         elif dhcp and address in dhcp:
             wrong = f"in lxd.bridge.dhcpRange {dhcp}; DHCP could give it to another instance"
@@ -313,7 +318,7 @@ def _k3s(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "k3s.apiPort",
             f"{port} is {taken[port]} on the host; the Kubernetes API could not listen there. "
-            "Choose another, e.g. 6443.",
+            f"Choose another, e.g. {next(free for free in (6443, 16443) if free not in taken)}.",
             ("host.port",),
         )
     service = settings.k3s.service_cidr
@@ -321,7 +326,7 @@ def _k3s(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "k3s.serviceCidr",
             f"{service} has {service.num_addresses} addresses; the API server takes networks from /12 to /28. "
-            f"Choose one, e.g. {_unused_network([*_networks_of(settings).values(), settings.bgp.pool])}.",
+            f"Choose one{_unused_network(settings, 'k3s.serviceCidr')}.",
         )
 
 
@@ -419,7 +424,7 @@ def _cilium(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             f"cilium.values.{legacy}",
             f"belongs to the other mode, bgp.mode is {mode}; two speakers, or silently none, would announce. "
-            "Remove it.",
+            f"Remove it.",
             ("bgp.mode",),
         )
     if settings.l7echo.enabled:
@@ -513,7 +518,8 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"{key}.hostPort",
                 f"{forward.host_port} is {taken[forward.host_port]} on the host; "
-                "a forward there would cut it off. Choose another, e.g. 8080.",
+                "a forward there would cut it off. "
+                f"Choose another, e.g. {next(free for free in count(8080) if free not in taken)}.",
                 ("host.port", "k3s.apiPort"),
             )
         taken.setdefault(forward.host_port, f"{key}'s")
@@ -526,7 +532,9 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
         try:
             public_key(settings.ssh_private_key)
         except PrivateKeyError as problem:
-            yield Problem("sshPrivateKey", f"{problem}: pulumi config set --secret cilium-bgp:sshPrivateKey < FILE")
+            yield Problem(
+                "sshPrivateKey", f"{problem}, then pulumi config set --secret cilium-bgp:sshPrivateKey < FILE"
+            )
     password, md5 = settings.bgp_password, settings.bgp.authentication == "md5"
     if md5 and not password:
         yield Problem("bgpPassword", SECRETS["bgpPassword"], ("bgp.authentication",))

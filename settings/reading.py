@@ -3,7 +3,8 @@
 import copy
 import difflib
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -121,16 +122,14 @@ def _repair(raw: dict[str, Any], error: ErrorDetails) -> set[str]:
     suggestion = error.get("ctx", {}).get("suggestion")
     meant = set()
     if error["type"] == "extra_forbidden":
-        meant = set(_meant(error))
+        meant = set(_meant(error, raw))
     elif error["type"] == "missing":
         location = location[:-1] or location
     if suggestion is None:
         indices = [i for i, part in enumerate(location) if isinstance(part, int)]
         location = location[: indices[0]] if indices else location
     *parents, last = location
-    holder: Any = raw
-    for part in parents:
-        holder = holder[part]
+    holder = _at(raw, parents)
     if suggestion is not None:
         holder[last] = suggestion
         return set()
@@ -151,7 +150,7 @@ def _text(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
         case "missing":
             text = _missing(name, raw)
         case "extra_forbidden":
-            text = _unknown(error)
+            text = _unknown(error, raw)
         case "union_tag_not_found" if isinstance(value, dict):
             text = MISSING["host"]
         case "union_tag_invalid":
@@ -196,26 +195,31 @@ def _in_plain_text(root: str) -> str:
     )
 
 
-def _unknown(error: ErrorDetails) -> str:
+def _unknown(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
     known = _siblings(error)
     name = str(error["loc"][-1])
-    if meant := _meant(error):
-        hint = f"Did you mean {' or '.join(meant)}?"
-    elif error["loc"][0] == "host" and name in {*keys(LinodeSettings), *keys(ExistingSettings)}:
+    namespace, colon, root = name.rpartition(":")
+    if colon:
+        return f"namespace {namespace} is nobody's; it would have no effect. Did you mean cilium-bgp:{root}?"
+    if error["loc"][0] == "host" and name in {*keys(LinodeSettings), *keys(ExistingSettings)}:
         hint = f"It belongs to the other kind of host; kind is {error['loc'][1]}. Remove it."
+    elif meant := _meant(error, raw):
+        hint = f"Did you mean {' or '.join(meant)}?"
     else:
         hint = f"Known here: {', '.join(known)}."
     return f"not a known key; it would have no effect. {hint}"
 
 
-def _meant(error: ErrorDetails) -> list[str]:
-    """Keys that the unknown one may stand for: alike in the same place, else of that name elsewhere."""
+def _meant(error: ErrorDetails, raw: Mapping[str, Any]) -> list[str]:
+    """Keys that the unknown one may stand for: of that name elsewhere, else alike in the same place."""
     *parents, name = _location(error)
-    alike = {_folded(sibling): sibling for sibling in _siblings(error)}
-    close = difflib.get_close_matches(_folded(str(name).rpartition(":")[2]), alike, n=1)
-    if close:
-        return [_key((*parents, alike[close[0]]))]
-    return [f"{path}.{name}" for path, model in sections() if path and path != "host" and name in keys(model)]
+    given = _at(raw, parents)
+    alike = {_folded(key): key for key in _siblings(error) if key not in given}
+    name = str(name)
+    elsewhere = [f"{path}.{name}" for path, model in sections() if path not in ("", "host") and name in keys(model)]
+    if elsewhere and _folded(name) not in alike:
+        return elsewhere
+    return [_key((*parents, alike[close])) for close in difflib.get_close_matches(_folded(name), alike, n=1)]
 
 
 def _folded(key: str) -> str:
@@ -224,9 +228,17 @@ def _folded(key: str) -> str:
 
 def _siblings(error: ErrorDetails) -> list[str]:
     head, *rest = error["loc"][:-1] or ("",)
-    path = _key((str(head), *("N" if isinstance(part, int) else part for part in rest)))
-    if head == "nodes":
-        path = "nodes.NAME"
-    elif head == "host":
+    if head == "host":
         return list(keys(LinodeSettings if rest == ["linode"] else ExistingSettings))
-    return list(keys(dict(sections())[path.replace(".N", "[N]")]))
+    path = "nodes.NAME" if head == "nodes" else re.sub(r"\[\d+\]", "[N]", _key((head, *rest)))
+    return list(keys(dict(sections())[path]))
+
+
+def _at(raw: Any, location: Iterable[str | int]) -> Any:
+    """What is there, or an empty map: the repair of another value may have left it out already."""
+    for part in location:
+        try:
+            raw = raw[part]
+        except LookupError:
+            return {}
+    return raw

@@ -67,9 +67,7 @@ def _network4(consequence: str) -> Callable[[object], IPv4Network]:
     def read(value: object) -> IPv4Network:
         network = _network(consequence)(value)
         if isinstance(network, IPv6Network):
-            raise refusal(
-                f"{value} is IPv6; the bridge, the pods and the BGP sessions are IPv4 only. Write an IPv4 CIDR."
-            )
+            raise refusal(f"{value} is IPv6; bridge, pods and BGP sessions are IPv4 only here. Write an IPv4 CIDR.")
         return network
 
     return read
@@ -112,7 +110,10 @@ def _address4(value: object) -> IPv4Address:
                 f"{meant}.",
                 meant,
             ) from None
-        raise refusal(f"{value} is not an IPv4 address. Write four numbers of 0 to 255, like 10.26.23.11.") from None
+        raise refusal(
+            f"{value} is not an IPv4 address; the node could not have it. "
+            "Write four numbers of 0 to 255, like 10.26.23.11."
+        ) from None
 
 
 def _is_ipv4(value: str) -> bool:
@@ -194,8 +195,8 @@ def _asn(value: int) -> int:
         )
     if not 0 < value < 2**32:
         raise refusal(
-            f"{value} is not an AS number: those have 32 bits. Choose a private one: 64512 to 65534, or "
-            "4200000000 to 4294967294."
+            f"{value} is not an AS number (those have 32 bits); the router would refuse it. "
+            "Choose a private one: 64512 to 65534, or 4200000000 to 4294967294."
         )
     return value
 
@@ -248,8 +249,8 @@ def _bridge_name(value: str) -> str:
         )
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]+", value):
         raise refusal(
-            f"{value!r} is not a name that LXD takes for a bridge. Write 2 to 15 letters, digits, '-', '_' or "
-            "'.', like lxdbr0."
+            f"{value!r} is not a name that LXD takes for a bridge; it would refuse it. "
+            "Write 2 to 15 letters, digits, '-', '_' or '.', like lxdbr0."
         )
     return value
 
@@ -257,10 +258,10 @@ def _bridge_name(value: str) -> str:
 def _image(value: str) -> str:
     if re.fullmatch(r"(ubuntu|images|local):[^\s:]+", value):
         return value
-    hint = f", e.g. ubuntu:{value}" if re.fullmatch(r"\d\d\.\d\d|[a-z]+", value) else ", e.g. ubuntu:22.04"
+    hint = value if re.fullmatch(r"\d\d\.\d\d", value) else "22.04"
     raise refusal(
         f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME, "
-        f"images:NAME or local:ALIAS{hint}."
+        f"images:NAME or local:ALIAS, e.g. ubuntu:{hint}."
     )
 
 
@@ -306,8 +307,8 @@ def _host(value: str) -> str:
 def _linode_label(value: str) -> str:
     if not re.fullmatch(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]", value):
         raise refusal(
-            f"{value!r} is not a label that Linode takes. Write 3 to 64 letters, digits, '-', '_' or '.', "
-            "without two signs in a row, like lxdserver."
+            f"{value!r} is not a label that Linode takes; it would refuse the VM. "
+            "Write 3 to 64 letters, digits, '-', '_' or '.', without two signs in a row, like lxdserver."
         )
     return value
 
@@ -364,10 +365,14 @@ def _metric(value: str) -> str:
     return value
 
 
-Port = Annotated[int, AfterValidator(_bounded(1, 65535, "a TCP port"))]
-Seconds = Annotated[int, AfterValidator(_bounded(1, None, "a time to wait, in seconds"))]
-Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer"))]
-TimerSeconds = Annotated[int, AfterValidator(_bounded(1, 65535, "a BGP timer, in seconds"))]
+Port = Annotated[int, AfterValidator(_bounded(1, 65535, "a TCP port; nothing could listen there"))]
+Seconds = Annotated[
+    int, AfterValidator(_bounded(1, None, "a time to wait in seconds; there would be no waiting at all"))
+]
+Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer; nobody would"))]
+TimerSeconds = Annotated[
+    int, AfterValidator(_bounded(1, 65535, "a BGP timer in seconds; Cilium and the router would refuse it"))
+]
 HoldTime = Annotated[int, AfterValidator(_hold_time)]
 Asn = Annotated[int, AfterValidator(_asn)]
 Pool = Annotated[IPv4Network, PlainValidator(_network4("Cilium would hand out addresses you did not mean."))]
