@@ -10,6 +10,7 @@ are used where they can be had, otherwise the simulator's; PROVIDERS=simulated c
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +63,11 @@ def main(stack: str) -> int:
             preview = [sys.executable, "-m", "simulator", *PROVIDERS, "--", *preview]
         else:
             print(f"providers: official {', '.join(PROVIDERS)}", flush=True)
-        return subprocess.run(preview, cwd=ROOT, env=environment, check=False).returncode
+        child = subprocess.Popen(preview, cwd=ROOT, env=environment)
+        # The terminal's interrupt reaches the engine itself, which ends in order; only then the folder may go.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+        return child.wait()
 
 
 def stack_file(stack: str) -> dict[str, Any]:
@@ -189,4 +194,7 @@ def run(command: list[str], environment: dict[str, str], stdin: str | None = Non
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
