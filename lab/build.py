@@ -29,25 +29,24 @@ def main() -> None:
 
 def _site(archive: Path) -> Path:
     """Folder to serve: the installer, and beside it releases laid out as the official ones are."""
-    files = {name: program(name) for name in _SERVER} | {
-        "k3s": HERE / "k3s" / "k3s.py",
-        "coredns.yaml": HERE / "k3s" / "coredns.yaml",
-        "traefik.yaml": HERE / "k3s" / "traefik.yaml",
-        images.ARCHIVE: archive,
-    }
+    own = {"k3s": "k3s.py", "coredns.yaml": "coredns.yaml", "traefik.yaml": "traefik.yaml"}
+    built = {name: program(name) for name in _SERVER} | {images.ARCHIVE: archive}
 
     def write(folder: Path) -> None:
         shutil.copyfile(HERE / "k3s" / "install.sh", folder / "install.sh")
         release = folder / "download" / K3S_VERSION
         release.mkdir(parents=True)
-        sums = []
-        for name, path in sorted(files.items()):
+        for name, source in own.items():
+            shutil.copyfile(HERE / "k3s" / source, release / name)
+        for name, path in built.items():
             _link(release / name, path)
+        sums = []
+        for path in sorted(release.iterdir()):
             with path.open("rb") as file:
-                sums.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n")
+                sums.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path.name}\n")
         (release / "sha256sum-amd64.txt").write_text("".join(sums))
 
-    return store.make("site", [str(files), HERE / "k3s"], "3 s", write)
+    return store.make("site", [str(built), HERE / "k3s", Path(__file__)], "3 s", write)
 
 
 def _link(link: Path, target: Path) -> None:

@@ -9,23 +9,27 @@ SUITE = "bookworm"
 _DOCUMENTATION = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*")
 
 
-def command(packages: Sequence[str], leave_out: Sequence[str] = ()) -> list[str]:
-    """mmdebstrap with `packages` and their dependencies, without the paths `leave_out`; takes TARGET at its end."""
-    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in (*_DOCUMENTATION, *leave_out)]
+def command(packages: Sequence[str], customize: str) -> list[str]:
+    """mmdebstrap with `packages` and what they depend on, then the script `customize` with the root as $1.
+
+    It lacks the target folder and the mirror, which root() adds.
+    """
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in _DOCUMENTATION]
+    included = f"--include={','.join(packages)}"
     return [
         "nice",
         "mmdebstrap",
-        "--mode=root",
         "--variant=minbase",
-        f"--include={','.join(packages)}",
+        "--mode=root",
+        included,
         *options,
-        SUITE,
+        f"--customize-hook={customize}",
     ]
 
 
 def root(command: Sequence[str], folder: Path) -> None:
     store.install_packages({"mmdebstrap": "mmdebstrap"})
-    store.run([*command, folder, *_mirror()])
+    store.run([*command, SUITE, folder, *_mirror()])
 
 
 def _mirror() -> list[str]:

@@ -21,17 +21,13 @@ _STAND_IN = {"cilium-bgp.lab": "stand-in"}
 # What Cilium's agent calls while it runs: the compiler with its libraries, not what a developer needs beside it.
 _RUNTIME = debian.command(
     ["clang-19", "bpftool", "iptables", "ipset", "iproute2", "kmod", "mount", "containernetworking-plugins"],
-    [
-        "/usr/include/*",
-        "/usr/lib/gcc/*",
-        "/usr/lib/x86_64-linux-gnu/*.a",
-        "/usr/lib/x86_64-linux-gnu/libclang-19.so*",
-        "/usr/lib/x86_64-linux-gnu/lib*san.so*",
-        "/usr/lib/x86_64-linux-gnu/perl/*",
-        "/usr/lib/llvm-19/lib/LLVMPolly.so",
-        "/usr/lib/llvm-19/lib/clang/19/include/arm_*",
-        "/usr/share/perl/*",
-    ],
+    """
+    set -eu
+    cd "$1/usr"
+    rm -rf include lib/gcc share/perl* lib/cni/[!l]* lib/llvm-19/lib/LLVMPolly.so lib/llvm-19/lib/clang/19/include/arm_*
+    cd lib/x86_64-linux-gnu
+    rm -rf *.a perl libperl.so* libclang-19.so* lib*san.so* libgprofng.so*
+    """,
 )
 
 

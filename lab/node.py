@@ -28,6 +28,7 @@ printf 'locale: false\napt: {preserve_sources_list: true}\n' >"$1/etc/cloud/clou
 printf 'datasource_list: [LXD, None]\n' >"$1/etc/cloud/cloud.cfg.d/91-lab-datasource.cfg"
 printf 'auto lo\niface lo inet loopback\nsource /etc/network/interfaces.d/*\n' >"$1/etc/network/interfaces"
 chroot "$1" systemctl --quiet disable containerd etcd
+chroot "$1" systemctl --quiet mask systemd-binfmt
 rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/hostname"
 : >"$1/etc/machine-id"
 """
@@ -44,7 +45,7 @@ properties:
 
 def build() -> tuple[Path, Path]:
     """Paths of metadata and root file system, the two files of a split LXD image."""
-    command = [*debian.command(_PACKAGES), f"--customize-hook={_CUSTOMIZE}"]
+    command = debian.command(_PACKAGES, _CUSTOMIZE)
 
     def write(folder: Path) -> None:
         store.install_packages({"mksquashfs": "squashfs-tools"})

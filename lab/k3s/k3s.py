@@ -83,7 +83,7 @@ def configured(role: str, arguments: Sequence[str]) -> argparse.Namespace:
         content = yaml.safe_load(CONFIG.read_text()) or {}
         for key, value in content.items():
             items = value if isinstance(value, list) else [value]
-            flags += [f"--{key}" if item is True else f"--{key}={item}" for item in items if item is not False]
+            flags += [f"--{key}" if item is True else f"--{key}={item}" for item in items if item not in (None, False)]
     settings = parser(role).parse_args([*flags, *arguments])
     if settings.token_file and not settings.token:
         settings.token = Path(settings.token_file).read_text().strip()
@@ -320,7 +320,7 @@ def import_images() -> None:
         if not done.exists() or done.read_text() != stamp:
             say(f"importing {path}")
             started = time.monotonic()
-            run("ctr", "--address", CONTAINERD, "--namespace", "k8s.io", "images", "import", path)
+            run("/usr/bin/ctr", "--address", CONTAINERD, "--namespace", "k8s.io", "images", "import", path)
             private(done, stamp)
             say(f"imported {path} in {time.monotonic() - started:.0f} s")
 
@@ -427,9 +427,10 @@ def server(children: Children, settings: argparse.Namespace) -> None:
 
     token = server_token(settings)
     make_certificates(settings, str(services[1]))
-    start_control_plane(children, settings)
+    start_api(children, settings)
     client_kubeconfig(KUBECONFIG, "admin", port, int(settings.write_kubeconfig_mode, 8))
     children.wait_for("the API server", 120, lambda: api_missing(port))
+    start_controllers(children, settings)
 
     token_id, token_secret = bootstrap_token(split_token(token)[1]).split(".")
     agent = json.dumps({"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text()})
@@ -487,7 +488,7 @@ def make_certificates(settings: argparse.Namespace, service_address: str) -> Non
         run("openssl", "genrsa", "-out", TLS / "service.key", "2048")
 
 
-def start_control_plane(children: Children, settings: argparse.Namespace) -> None:
+def start_api(children: Children, settings: argparse.Namespace) -> None:
     files = {"cert-file": "etcd.crt", "key-file": "etcd.key", "trusted-ca-file": "etcd-ca.crt"}
     children.start(
         "etcd",
@@ -529,6 +530,9 @@ def start_control_plane(children: Children, settings: argparse.Namespace) -> Non
         f"--service-account-signing-key-file={TLS / 'service.key'}",
         *encryption,
     )
+
+
+def start_controllers(children: Children, settings: argparse.Namespace) -> None:
     children.start(
         "kube-controller-manager",
         "kube-controller-manager",
@@ -605,7 +609,7 @@ def main() -> None:
         os.environ.setdefault("KUBECONFIG", str(KUBECONFIG))
         os.execv(BIN / "kubectl", [role, *arguments])  # noqa: S606 a command in this one's place
     elif role == "ctr":
-        os.execvp(role, [role, "--address", str(CONTAINERD), "--namespace", "k8s.io", *arguments])  # noqa: S606
+        os.execv("/usr/bin/ctr", [role, "--address", str(CONTAINERD), "--namespace", "k8s.io", *arguments])  # noqa: S606
     elif role in ("server", "agent"):
         settings = configured(role, arguments)
         children = Children()
