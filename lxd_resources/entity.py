@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import pulumi
 from pulumi import dynamic
@@ -97,8 +97,9 @@ class Provider(dynamic.ResourceProvider):
     def check(self, _olds: Props, news: Props) -> dynamic.CheckResult:
         inputs = {key: strings(value) if key in self.fields else value for key, value in news.items()}
         problems = [*endpoint_problems(inputs["lxd"]), *self.problems(inputs)]
-        if inputs.get("adopt", "never") not in ("never", "if-equal", "update"):
-            problems.append(("adopt", f"{inputs['adopt']!r} is none of never, if-equal, update"))
+        adopt = inputs.get("adopt", "never")
+        if isinstance(adopt, str) and adopt not in get_args(Adopt):
+            problems.append(("adopt", f"{adopt!r} is none of {', '.join(get_args(Adopt))}"))
         return dynamic.CheckResult(inputs, [dynamic.CheckFailure(key, reason) for key, reason in problems])
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:

@@ -23,6 +23,7 @@ from .entity import (
 IMAGE = "user.pulumi.image"
 SERVERS = {"ubuntu": "https://cloud-images.ubuntu.com/releases/", "images": "https://images.lxd.canonical.com"}
 STOP_SECONDS = 30
+WaitFor = Literal["ipv4", "cloud-init", "ssh-host-key"]
 
 
 class InstanceProvider(Provider):
@@ -121,7 +122,7 @@ class Instance(Entity, module="lxd", name="Instance"):
         profiles: pulumi.Input[Sequence[pulumi.Input[str]]],
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         devices: pulumi.Input[Devices] | None = None,
-        wait_for: Sequence[Literal["ipv4", "cloud-init", "ssh-host-key"]] = ("ipv4", "cloud-init", "ssh-host-key"),
+        wait_for: pulumi.Input[Sequence[WaitFor]] = ("ipv4", "cloud-init", "ssh-host-key"),
         timeout_seconds: pulumi.Input[int] = 600,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
@@ -133,7 +134,7 @@ class Instance(Entity, module="lxd", name="Instance"):
             "profiles": profiles,
             "config": config or {},
             "devices": devices or {},
-            "wait_for": list(wait_for),
+            "wait_for": wait_for,
             "timeout_seconds": timeout_seconds,
         }
         outputs = ["ipv4_address", "mac_address", "status", "ssh_host_key"]

@@ -40,7 +40,7 @@ class Network(Entity, module="lxd", name="Network"):
         name: pulumi.Input[str],
         type: pulumi.Input[str] = "bridge",
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
-        adopt: Adopt = "never",
+        adopt: pulumi.Input[Adopt] = "never",
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`adopt`: see `Entity`."""

@@ -31,7 +31,7 @@ class Profile(Entity, module="lxd", name="Profile"):
         name: pulumi.Input[str],
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         devices: pulumi.Input[Devices] | None = None,
-        adopt: Adopt = "never",
+        adopt: pulumi.Input[Adopt] = "never",
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`adopt`: see `Entity`."""

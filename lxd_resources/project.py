@@ -37,7 +37,7 @@ class Project(Entity, module="lxd", name="Project"):
         lxd: pulumi.Input[Endpoint],
         name: pulumi.Input[str],
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
-        adopt: Adopt = "never",
+        adopt: pulumi.Input[Adopt] = "never",
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`adopt`: see `Entity`. The project in `lxd` plays no part."""

@@ -33,7 +33,7 @@ class StoragePool(Entity, module="lxd", name="StoragePool"):
         name: pulumi.Input[str],
         driver: pulumi.Input[str],
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
-        adopt: Adopt = "never",
+        adopt: pulumi.Input[Adopt] = "never",
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """`driver`: dir, zfs, btrfs, lvm … `adopt`: see `Entity`."""

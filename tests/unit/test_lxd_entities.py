@@ -1,0 +1,754 @@
+"""The LXD providers, through their public methods and a real SSH connection, against a pretend LXD that misbehaves."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from lxd_resources import client, instance, transport
+from lxd_resources.client import LxdError
+from lxd_resources.entity import OWNER, Provider
+from lxd_resources.forward import ForwardProvider
+from lxd_resources.instance import InstanceProvider
+from lxd_resources.network import NetworkProvider
+from lxd_resources.profile import ProfileProvider
+from lxd_resources.project import ProjectProvider
+from lxd_resources.storage_pool import StoragePoolProvider
+from simulator.lxd_api import Guests, How, Json, LxdApi
+
+USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
+HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
+OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key"}
+OURS = "p/s/it"
+
+
+class Machine:
+    """An SSH server in a thread of its own that forwards to any Unix socket."""
+
+    def __init__(self) -> None:
+        self.connections: list[asyncssh.SSHServerConnection] = []
+        self.loop = asyncio.new_event_loop()
+        self.refuse = 0
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+        self.listener = self.call(self.listen())
+        self.port = self.listener.get_port()
+
+    def call(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
+
+    async def listen(self) -> asyncssh.SSHAcceptor:
+        machine = self
+
+        class Server(asyncssh.SSHServer):
+            def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+                machine.connections.append(conn)
+                if machine.refuse:
+                    machine.refuse -= 1
+                    conn.abort()
+
+            def unix_connection_requested(self, dest_path: str) -> bool:
+                return True
+
+        trusted = asyncssh.import_authorized_keys(USER_KEY.export_public_key().decode())
+        return await asyncssh.create_server(
+            Server, "127.0.0.1", 0, server_host_keys=[HOST_KEY], authorized_client_keys=trusted
+        )
+
+    async def drop(self) -> None:
+        for connection in self.connections:
+            connection.abort()
+        self.connections.clear()
+
+    async def end(self) -> None:
+        self.listener.close()
+        await self.drop()
+
+
+class Nodes(Guests):
+    """Instances whose insides a test chooses."""
+
+    def __init__(self) -> None:
+        self.reports = ["status: running\n", "status: done\n"]
+        self.heeds = True
+        self.content: dict[str, str] | None = None
+        self.on_start: Callable[[], None] = lambda: None
+
+    def started(self, instance: Json) -> None:
+        self.on_start()
+
+    def files(self, instance: Json) -> dict[str, str]:
+        return super().files(instance) if self.content is None else self.content
+
+    def execute(self, instance: Json, command: list[str]) -> tuple[int, str]:
+        return 0, self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
+
+    def stops(self, instance: Json) -> bool:
+        return self.heeds
+
+
+@pytest.fixture(scope="module")
+def machine() -> Iterator[Machine]:
+    machine = Machine()
+    yield machine
+    machine.call(machine.end())
+    machine.loop.call_soon_threadsafe(machine.loop.stop)
+
+
+@pytest.fixture
+def nodes() -> Nodes:
+    return Nodes()
+
+
+@pytest.fixture
+def api(nodes: Nodes, tmp_path: Path) -> Iterator[LxdApi]:
+    api = LxdApi(nodes)
+    api.add("networks", "lxdbr0", {"type": "bridge", "config": {"ipv4.address": "10.26.23.1/24"}})
+    server = api.serve(str(tmp_path / "lxd"))
+    yield api
+    api.close()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(client, "REQUEST_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(Provider, "seconds", 3.0)
+    monkeypatch.setattr(instance, "STOP_SECONDS", 1)
+
+
+@pytest.fixture
+def endpoint(machine: Machine, api: LxdApi, tmp_path: Path) -> Json:
+    return {
+        "host": "127.0.0.1",
+        "port": float(machine.port),
+        "user": "root",
+        "privateKey": USER_KEY.export_private_key().decode(),
+        "hostKey": HOST_KEY.export_public_key().decode().strip(),
+        "socket": str(tmp_path / "lxd"),
+        "project": "default",
+    }
+
+
+class Stack:
+    """Drives a provider as the engine does, and keeps what the engine keeps."""
+
+    def __init__(self, endpoint: Json, provider: Provider, **inputs: Any) -> None:
+        self.provider = provider
+        self.given = {"lxd": endpoint, "owner": OURS, "config": {}, **inputs}
+        self.outs: Json = {}
+
+    def inputs(self, **changes: Any) -> Json:
+        self.given |= changes
+        result = self.provider.check({}, self.given)
+        assert result.failures == []
+        return result.inputs
+
+    def create(self) -> Json:
+        self.outs = self.provider.create(self.inputs()).outs or {}
+        return self.outs
+
+    def update(self, **changes: Any) -> Json:
+        news = self.inputs(**changes)
+        assert self.provider.diff("", self.outs, news).changes
+        self.outs = self.provider.update("", self.outs, news).outs or {}
+        return self.outs
+
+    def refresh(self) -> Json | None:
+        """None when the entity is gone."""
+        result = self.provider.read("id", self.outs)
+        self.outs = result.outs or {}
+        return self.outs if result.id else None
+
+    def delete(self) -> None:
+        self.provider.delete("", self.outs)
+
+    def is_settled(self) -> bool:
+        """A refresh finds nothing, and the next run has nothing to do."""
+        before = self.outs
+        return self.refresh() == before and not self.provider.diff("", self.outs, self.inputs()).changes
+
+
+POOL = {"name": "pool", "driver": "dir", "adopt": "never"}
+NETWORK = {"name": "br1", "type": "bridge", "adopt": "never"}
+PROFILE = {"name": "k8s", "devices": {}, "adopt": "never"}
+PROJECT = {"name": "cilium", "adopt": "never"}
+PORT = {"protocol": "tcp", "listen_port": 8080.0, "target_address": "10.26.23.2", "target_port": 80.0}
+FORWARD = {"network": "lxdbr0", "listen_address": "192.0.2.1", "ports": [PORT]}
+ETH0 = {"type": "nic", "network": "lxdbr0", "name": "eth0"}
+ROOT = {"type": "disk", "path": "/", "pool": "pool"}
+INSTANCE = {
+    "name": "k3s1",
+    "image": "ubuntu:22.04",
+    "profiles": ["default"],
+    "devices": {"eth0": ETH0, "root": ROOT},
+    "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
+    "timeout_seconds": 3.0,
+}
+SIMPLE: list[tuple[Provider, Json, tuple[str, str, str]]] = [
+    (StoragePoolProvider(), POOL, ("storage-pools", "", "pool")),
+    (NetworkProvider(), NETWORK, ("networks", "", "br1")),
+    (ProfileProvider(), PROFILE, ("profiles", "default", "k8s")),
+    (ProjectProvider(), PROJECT, ("projects", "", "cilium")),
+    (ForwardProvider(), FORWARD, ("forwards", "", "lxdbr0/192.0.2.1")),
+    (InstanceProvider(), INSTANCE, ("instances", "default", "k3s1")),
+]
+each_kind = pytest.mark.parametrize(("provider", "inputs", "key"), SIMPLE, ids=[kind.kind for kind, *_ in SIMPLE])
+Key = tuple[str, str, str]
+
+
+def paths(key: Key) -> tuple[str, str]:
+    """Of the entity, and where it is created."""
+    path = f"networks/{key[2].replace('/', '/forwards/')}" if key[0] == "forwards" else f"{key[0]}/{key[2]}"
+    return path, path.rpartition("/")[0]
+
+
+@each_kind
+def test_life_of_an_entity(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+
+    stack.create()
+    assert api.entities[key]["config"][OWNER] == OURS
+    assert stack.is_settled()
+
+    stack.update(config={"user.a": 1.0})
+    assert api.entities[key]["config"]["user.a"] == "1"
+    assert stack.is_settled()
+
+    stack.update(config={})
+    assert "user.a" not in api.entities[key]["config"]
+    assert stack.is_settled()
+
+    stack.delete()
+    assert key not in api.entities
+    stack.delete()
+    assert stack.refresh() is None
+
+
+@each_kind
+def test_drift_is_seen_and_mended(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key) -> None:
+    stack = Stack(endpoint, provider, **{"config": {"user.a": "1", "user.b": "1"}, **inputs})
+    stack.create()
+    volatile = [f"{prefix}x" for prefix in provider.server_set if prefix.endswith(".")]
+    api.entities[key]["config"] |= {"user.a": "2", "user.new": "1", **dict.fromkeys(volatile, "1")}
+    del api.entities[key]["config"]["user.b"]
+
+    seen = stack.refresh() or {}
+
+    assert seen["config"] == {"user.a": "2", "user.new": "1"}
+    stack.update()
+    assert api.entities[key]["config"]["user.b"] == "1"
+    assert "user.new" not in api.entities[key]["config"]
+    assert stack.is_settled()
+
+
+@each_kind
+@pytest.mark.parametrize("how", ["refuse-after", "drop", "hang"])
+def test_create_survives_or_leaves_nothing(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How
+) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    api.fail("POST", paths(key)[1], how)
+
+    if how == "refuse-after":
+        with pytest.raises(LxdError, match="pretended failure"):
+            stack.create()
+        assert key not in api.entities
+
+    stack.create()
+    assert stack.is_settled()
+
+
+@each_kind
+@pytest.mark.parametrize("how", ["refuse", "refuse-after", "drop", "conflict"])
+def test_update_converges(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    stack.create()
+    api.fail("PUT", paths(key)[0], how)
+
+    if how in ("refuse", "refuse-after"):
+        with pytest.raises(LxdError, match=f"^cannot update {provider.kind} .* at 127.0.0.1: pretended failure"):
+            stack.update(config={"user.a": "1"})
+    stack.update(config={"user.a": "1"})
+
+    assert api.entities[key]["config"]["user.a"] == "1"
+    assert stack.is_settled()
+
+
+@each_kind
+@pytest.mark.parametrize("how", ["refuse", "refuse-after", "drop", "hang"])
+def test_delete_converges(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    stack.create()
+    api.fail("DELETE", paths(key)[0], how)
+
+    if how in ("refuse", "refuse-after"):
+        with pytest.raises(LxdError, match="pretended failure"):
+            stack.delete()
+    stack.delete()
+
+    assert key not in api.entities
+
+
+@each_kind
+def test_run_after_a_killed_one_recognises_its_own(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
+) -> None:
+    Stack(endpoint, provider, **inputs).create()
+    stack = Stack(endpoint, provider, **inputs)
+
+    stack.create()
+
+    assert stack.is_settled()
+    stack.delete()
+    assert key not in api.entities
+
+
+@each_kind
+def test_what_belongs_to_others_is_left_alone(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
+) -> None:
+    theirs = Stack(endpoint, provider, **{**inputs, "owner": "p/s/theirs"})
+    theirs.create()
+    stack = Stack(endpoint, provider, **inputs)
+
+    with pytest.raises(LxdError, match=f"exists and belongs to p/s/theirs; destroy it there, or unset its {OWNER}"):
+        stack.create()
+    # The same, when ours was deleted behind our back and theirs took its name.
+    stack.outs = {**stack.inputs(), "former": ""}
+    assert stack.refresh() is None
+    stack.outs = {**stack.inputs(), "former": ""}
+    stack.delete()
+
+    assert theirs.is_settled()
+
+
+@each_kind
+def test_create_of_what_somebody_made_by_hand_is_refused(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
+) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    stack.create()
+    for mark in [mark for mark in api.entities[key]["config"] if mark.startswith("user.pulumi")]:
+        del api.entities[key]["config"][mark]
+
+    with pytest.raises(LxdError, match="it exists "):
+        stack.create()
+
+
+@each_kind
+def test_update_of_what_is_gone_says_so(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
+) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    stack.create()
+    del api.entities[key]
+
+    with pytest.raises(LxdError, match="it is gone; run `pulumi refresh`"):
+        stack.update(config={"user.a": "1"})
+
+
+@pytest.mark.parametrize("adopt", ["update", "if-equal"])
+def test_adopted_entity_gets_its_former_content_back(endpoint: Json, api: LxdApi, adopt: str) -> None:
+    former = {"config": {"user.a": "1", "user.b": "1"}, "devices": {"root": ROOT, "x": {"type": "none"}}}
+    key = ("profiles", "default", "default")
+    api.add("profiles", "default", former)
+    config = {"user.b": "1"} if adopt == "if-equal" else {"user.b": "2", "user.c": "1"}
+    inputs = {"name": "default", "devices": {"root": ROOT}, "config": config, "adopt": adopt}
+    stack = Stack(endpoint, ProfileProvider(), **inputs)
+
+    stack.create()
+    assert api.entities[key]["config"].items() >= {"user.a": "1", **config}.items()
+    assert api.entities[key]["devices"] == former["devices"]
+    assert stack.is_settled()
+
+    killed_before = Stack(endpoint, ProfileProvider(), **inputs)
+    assert killed_before.create()["former"] == stack.outs["former"]
+    killed_before.update(config={"user.c": "2"})
+    assert api.entities[key]["config"]["user.b"] == "1"
+
+    killed_before.delete()
+    assert {field: api.entities[key][field] for field in former} == former
+    killed_before.delete()
+
+
+def test_adopted_network_gets_its_address_back(endpoint: Json, api: LxdApi) -> None:
+    key = ("networks", "", "lxdbr0")
+    api.entities[key]["config"] |= {"volatile.bridge.hwaddr": "00:16:3e:00:00:01"}
+    former = dict(api.entities[key]["config"])
+    config = {"ipv4.address": "10.1.0.1/24", "volatile.bridge.hwaddr": "00:16:3e:00:00:01"}
+    stack = Stack(endpoint, NetworkProvider(), **{**NETWORK, "name": "lxdbr0", "adopt": "update", "config": config})
+
+    assert stack.create()["ipv4_address"] == "10.1.0.1/24"
+    stack.delete()
+
+    assert api.entities[key]["config"] == former
+
+
+def test_adopted_entity_that_cannot_be_changed_is_restored(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, ProfileProvider(), **{**PROFILE, "name": "default", "adopt": "update"})
+    api.fail("PUT", "profiles/default", "refuse-after")
+
+    with pytest.raises(LxdError, match="pretended failure"):
+        stack.create()
+
+    assert api.entities["profiles", "default", "default"]["config"] == {}
+
+
+def test_adopt_if_equal_names_the_difference(endpoint: Json, api: LxdApi) -> None:
+    api.add("profiles", "k8s", {"config": {"limits.cpu": "1"}, "devices": {}})
+    inputs = {**PROFILE, "config": {"limits.cpu": "2"}, "devices": {"root": ROOT}, "adopt": "if-equal"}
+
+    with pytest.raises(LxdError, match=r"exists with another config limits\.cpu, devices root; make it equal"):
+        Stack(endpoint, ProfileProvider(), **inputs).create()
+
+
+def test_pool_of_another_driver_is_not_adopted(endpoint: Json, api: LxdApi) -> None:
+    api.add("storage-pools", "pool", {"driver": "zfs"})
+
+    with pytest.raises(LxdError, match="it exists with driver zfs; choose another name, or delete it"):
+        Stack(endpoint, StoragePoolProvider(), **{**POOL, "adopt": "update"}).create()
+
+
+def test_own_instance_of_another_image_is_made_anew(endpoint: Json, api: LxdApi) -> None:
+    """A run was killed in create, then the program's image changed."""
+    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": "images:debian/12"}).create()
+    old = api.entities["instances", "default", "k3s1"]
+
+    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+    new = api.entities["instances", "default", "k3s1"]
+    assert (old["source"]["server"], new["source"]["server"]) == tuple(
+        instance.SERVERS[name] for name in ("images", "ubuntu")
+    )
+
+
+def test_network_address_that_lxd_chose_is_no_drift(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, NetworkProvider(), **NETWORK, config={"ipv4.address": "auto"})
+
+    assert stack.create()["ipv4_address"] == "10.99.0.1/24"
+    assert stack.is_settled()
+    stack.update(config={"ipv4.address": "auto", "user.a": "1"})
+    assert stack.outs["ipv4_address"] == "10.99.0.1/24"
+
+
+def test_changed_endpoint_needs_no_write(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, ProfileProvider(), **PROFILE)
+    stack.create()
+    api.requests.clear()
+
+    outs = stack.update(lxd={**endpoint, "host": "localhost"})
+
+    assert outs["lxd"]["host"] == "localhost"
+    assert {method for method, _ in api.requests} == {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "inputs", "path"),
+    [(StoragePoolProvider(), POOL, "pool"), (ProfileProvider(), PROFILE, "k8s")],
+)
+def test_entity_in_use_says_by_what(endpoint: Json, provider: Provider, inputs: Json, path: str) -> None:
+    stack = Stack(endpoint, provider, **inputs)
+    stack.create()
+    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "profiles": ["k8s"] if path == "k8s" else []}).create()
+
+    with pytest.raises(LxdError, match=rf"^cannot delete .*{path} .*in use; it is used by instances/k3s1: remove "):
+        stack.delete()
+
+
+def test_project_with_an_image_that_lxd_cached_is_deleted(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, ProjectProvider(), **PROJECT)
+    stack.create()
+    api.add("images", "f00d", {"cached": True}, project="cilium")
+    api.add("images", "beef", {"cached": False}, project="cilium")
+
+    with pytest.raises(LxdError, match=r"used by .*images/beef\?project=cilium"):
+        stack.delete()
+    del api.entities["images", "cilium", "beef"]
+    stack.delete()
+
+    assert ("images", "cilium", "f00d") not in api.entities
+
+
+def test_ports_of_a_forward(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, ForwardProvider(), **FORWARD)
+    stack.create()
+    stack.update(ports=[PORT, {**PORT, "listen_port": 443.0}])
+    assert stack.is_settled()
+    api.entities["forwards", "", "lxdbr0/192.0.2.1"]["ports"].pop()
+
+    seen = stack.refresh() or {}
+
+    assert len(seen["ports"]) == 1
+    stack.update()
+    assert stack.is_settled()
+
+
+# Instances
+
+
+def test_instance_is_ready(endpoint: Json, api: LxdApi) -> None:
+    devices = {"root": ROOT, "eth0": {**ETH0, "ipv4.address": "10.26.23.11"}}
+    outs = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices}).create()
+
+    assert outs["ipv4_address"] == "10.26.23.11"
+    assert outs["ssh_host_key"] == "ssh-ed25519 AAAAk3s1"
+    assert outs["mac_address"].startswith("00:16:3e")
+    assert outs["status"] == "Running"
+    assert api.logs == {}
+
+
+@pytest.mark.parametrize(
+    ("image", "source"),
+    [
+        ("ubuntu:22.04", {"protocol": "simplestreams", "server": "https://cloud-images.ubuntu.com/releases/"}),
+        ("images:debian/12", {"protocol": "simplestreams", "server": "https://images.lxd.canonical.com"}),
+        ("local:mine:1", {}),
+    ],
+)
+def test_source_of_the_image(endpoint: Json, api: LxdApi, image: str, source: Json) -> None:
+    api.add("images", "mine:1", {})
+    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": image, "wait_for": []}).create()
+
+    created = api.entities["instances", "default", "k3s1"]["source"]
+    assert created == {"type": "image", "alias": image.partition(":")[2], **source}
+
+
+@pytest.mark.parametrize("how", ["lose", "slow", "break"])
+def test_operation_that_creates(endpoint: Json, api: LxdApi, how: How) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    api.fail("POST", "instances", how)
+
+    if how == "break":
+        with pytest.raises(LxdError, match="pretended failure of the operation"):
+            stack.create()
+        assert ("instances", "default", "k3s1") not in api.entities
+
+    stack.create()
+    assert stack.is_settled()
+
+
+def test_image_that_is_not_there(endpoint: Json) -> None:
+    with pytest.raises(LxdError, match=r'cannot create instance k3s1 at 127\.0\.0\.1: Image "nothing" not found'):
+        Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": "local:nothing"}).create()
+
+
+@pytest.mark.parametrize(
+    ("wait_for", "message"),
+    [
+        ("ipv4", "waited 0.5 s for an IPv4 address on a network device; last seen: none, status Running"),
+        ("cloud-init", "waited 0.5 s for cloud-init to end; last seen: running"),
+        ("ssh-host-key", "waited 0.5 s for /etc/ssh/ssh_host_ed25519_key.pub; last seen: no such file"),
+    ],
+)
+def test_waits_end_and_leave_nothing(endpoint: Json, api: LxdApi, nodes: Nodes, wait_for: str, message: str) -> None:
+    api.entities["networks", "", "lxdbr0"]["config"]["ipv4.address"] = "none"
+    nodes.content, nodes.reports = {}, ["status: running\n"]
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "wait_for": [wait_for], "timeout_seconds": 0.5})
+
+    with pytest.raises(LxdError, match=message):
+        stack.create()
+
+    assert not [key for key in api.entities if key[0] == "instances"]
+
+
+def test_instance_without_a_network_device_has_no_address(endpoint: Json) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": {"root": ROOT}, "wait_for": []})
+    outs = stack.create()
+
+    assert (outs["ipv4_address"], outs["mac_address"], outs["ssh_host_key"]) == ("", "", "")
+    assert stack.is_settled()
+
+
+@pytest.mark.parametrize("report", ["status: absent", "status: disabled", "status: degraded done", "status:    done"])
+def test_cloud_init_that_ended(endpoint: Json, nodes: Nodes, report: str) -> None:
+    nodes.reports = ["", "something else\n", f"{report}\n"]
+    assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
+
+
+def test_cloud_init_that_failed(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    nodes.reports = ["status: error\ndetail:\n ('ssh', KeyError('x'))\n"]
+
+    expected = r"cloud-init ended in error \(status: error; detail:; \('ssh', KeyError\('x'\)\)\); see "
+    with pytest.raises(LxdError, match=expected) as caught:
+        Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+    assert "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("how", ["drop", "lose", "slow"])
+@pytest.mark.parametrize("path", ["instances/k3s1/exec", "instances/k3s1/state"])
+def test_dropped_tunnel_and_lost_operations_do_not_matter(endpoint: Json, api: LxdApi, how: How, path: str) -> None:
+    api.fail("POST" if path.endswith("exec") else "PUT", path, how)
+
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    stack.create()
+    assert stack.is_settled()
+
+
+@pytest.mark.parametrize("path", ["instances/*", "operations/*", "instances/k3s1/files"])
+def test_dropped_answers_are_asked_for_again(endpoint: Json, api: LxdApi, path: str) -> None:
+    api.fail("GET", path, "drop", times=2)
+    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+
+def test_connection_that_breaks_under_a_long_operation(endpoint: Json, nodes: Nodes, machine: Machine) -> None:
+    nodes.on_start = lambda: machine.call(machine.drop())
+    machine.refuse = 0
+
+    assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
+
+
+def test_instance_that_heeds_no_stop_is_forced(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    nodes.heeds = False
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    stack.create()
+
+    stack.delete()
+
+    assert ("instances", "default", "k3s1") not in api.entities
+    assert len([path for method, path in api.requests if (method, path) == ("PUT", "instances/k3s1/state")]) == 3
+
+
+def test_instance_that_cannot_be_stopped(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    stack.create()
+    api.fail("PUT", "instances/k3s1/state", "refuse", times=2)
+
+    with pytest.raises(LxdError, match=r"cannot delete instance k3s1 at 127\.0\.0\.1: pretended failure"):
+        stack.delete()
+
+
+def test_protected_instance_stays(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE, config={"security.protection.delete": True})
+    stack.create()
+
+    with pytest.raises(LxdError, match=r"security\.protection\.delete is set; unset it yourself"):
+        stack.delete()
+
+    assert api.entities["instances", "default", "k3s1"]["status"] == "Running"
+
+
+@pytest.mark.parametrize(("status", "action"), [("Stopped", "start"), ("Frozen", "unfreeze")])
+def test_instance_that_does_not_run_is_started(endpoint: Json, api: LxdApi, status: str, action: str) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    key = stack.create()["ssh_host_key"]
+    api.entities["instances", "default", "k3s1"]["status"] = status
+
+    seen = stack.refresh() or {}
+    assert (seen["status"], seen["ssh_host_key"]) == (status, key)
+    assert stack.update()["status"] == "Running"
+    assert stack.is_settled()
+
+
+def test_busy_instance_is_waited_for(endpoint: Json, api: LxdApi) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    stack.create()
+    api.fail("PUT", "instances/k3s1", "busy", times=2)
+
+    stack.update(config={"limits.cpu": 2.0})
+
+    assert api.entities["instances", "default", "k3s1"]["config"]["limits.cpu"] == "2"
+
+
+def test_instance_deleted_while_it_is_waited_for(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    nodes.on_start = api.entities.clear
+
+    with pytest.raises(LxdError, match="it is gone"):
+        Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+
+def test_rollback_that_fails_is_said(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    nodes.reports = ["status: error\n"]
+    api.fail("DELETE", "instances/k3s1", "refuse")
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "wait_for": ["cloud-init"]})
+
+    with pytest.raises(LxdError, match=r"ended in error .*What it left could not be removed \(pretended failure\)"):
+        stack.create()
+    nodes.reports = ["status: done\n"]
+    stack.create()
+
+    assert stack.is_settled()
+
+
+# The way there
+
+
+def test_another_host_key_is_refused(endpoint: Json) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+    with pytest.raises(LxdError, match=r"SSH host key of 127\.0\.0\.1:\d+ is not the pinned one"):
+        Stack({**endpoint, "hostKey": other}, ProfileProvider(), **PROFILE).create()
+
+
+def test_another_key_is_not_let_in(endpoint: Json) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_private_key().decode()
+    with pytest.raises(LxdError, match="does not let root in with this privateKey"):
+        Stack({**endpoint, "privateKey": other}, ProfileProvider(), **PROFILE).create()
+
+
+def test_unreadable_key_is_said_without_showing_it(endpoint: Json) -> None:
+    with pytest.raises(LxdError, match="is not a key that can be read") as caught:
+        Stack({**endpoint, "privateKey": "secret-thing"}, ProfileProvider(), **PROFILE).create()
+    assert "secret-thing" not in str(caught.value)
+
+
+def test_missing_socket_is_said(endpoint: Json) -> None:
+    with pytest.raises(LxdError, match=r"does not open /nowhere for root: is LXD running, may they write"):
+        Stack({**endpoint, "socket": "/nowhere"}, ProfileProvider(), **PROFILE).create()
+
+
+def test_dead_machine_says_what_to_do(endpoint: Json) -> None:
+    stack = Stack({**endpoint, "port": 1.0}, ProfileProvider(), **PROFILE)
+    stack.outs = {**stack.inputs(), "former": ""}
+
+    with pytest.raises(LxdError, match=r"gave no SSH connection .* forget this resource with `pulumi state delete`"):
+        stack.delete()
+    with pytest.raises(LxdError, match=r"gave no SSH connection .* run `pulumi refresh` again"):
+        stack.refresh()
+    with pytest.raises(LxdError, match=r"gave no SSH connection \(.*'127\.0\.0\.1', 1\)\)$"):
+        stack.create()
+
+
+def test_silent_machine_is_given_up(endpoint: Json) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stack = Stack({**endpoint, "port": float(silent.getsockname()[1])}, ProfileProvider(), **PROFILE)
+        with pytest.raises(LxdError, match="gave no SSH connection"):
+            stack.create()
+
+
+def test_connections_that_sshd_drops_are_tried_again(endpoint: Json, machine: Machine) -> None:
+    machine.refuse = 2
+    stack = Stack(endpoint, ProfileProvider(), **PROFILE)
+    stack.create()
+    assert stack.is_settled()
+
+
+def test_lxd_that_answers_nothing_is_given_up(endpoint: Json, api: LxdApi) -> None:
+    api.fail("GET", "", "drop", times=100)
+    with pytest.raises(LxdError, match="nothing answers as LXD behind"):
+        Stack(endpoint, ProfileProvider(), **PROFILE).create()
+
+
+def test_lxd_that_refuses_is_quoted(endpoint: Json, api: LxdApi) -> None:
+    api.fail("GET", "", "refuse")
+    with pytest.raises(LxdError, match=r"at 127\.0\.0\.1: pretended failure"):
+        Stack(endpoint, ProfileProvider(), **PROFILE).create()
+
+
+def test_deadline_of_a_lasting_conflict(endpoint: Json, api: LxdApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Provider, "seconds", 0.5)
+    stack = Stack(endpoint, ProfileProvider(), **PROFILE)
+    stack.create()
+    api.fail("PUT", "profiles/k8s", "conflict", times=1000)
+
+    expected = "waited 0.5 s for its configuration to take; last seen: somebody else changed it at the same time"
+    with pytest.raises(LxdError, match=expected):
+        stack.update(config={"user.a": "1"})

@@ -1,0 +1,324 @@
+"""LXD resources without an LXD: what check and diff say, and what the resource classes register."""
+
+import base64
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import dill  # type: ignore[import-untyped]
+import pulumi
+import pytest
+from google.protobuf import json_format
+from pulumi.output import UNKNOWN
+from pulumi.runtime import mocks
+from pulumi.runtime.proto import resource_pb2
+
+import lxd_resources as lxd
+from lxd_resources.entity import Provider
+from lxd_resources.forward import ForwardProvider
+from lxd_resources.instance import InstanceProvider
+from lxd_resources.network import NetworkProvider
+from lxd_resources.profile import ProfileProvider
+from lxd_resources.project import ProjectProvider
+from lxd_resources.storage_pool import StoragePoolProvider
+
+ENDPOINT = {
+    "host": "192.0.2.1",
+    "port": 22.0,
+    "user": "root",
+    "privateKey": "-----BEGIN OPENSSH PRIVATE KEY-----",
+    "hostKey": "ssh-ed25519 AAAAC3",
+    "socket": "/var/lib/lxd/unix.socket",
+    "project": "default",
+}
+COMMON = {"lxd": ENDPOINT, "owner": "p/s/r", "__provider": "x"}
+POOL = {**COMMON, "name": "pool", "driver": "dir", "config": {}, "adopt": "never"}
+NETWORK = {**COMMON, "name": "lxdbr0", "type": "bridge", "config": {}, "adopt": "never"}
+PROFILE = {**COMMON, "name": "k8s", "config": {}, "devices": {}, "adopt": "never"}
+PROJECT = {**COMMON, "name": "cilium", "config": {}, "adopt": "never"}
+INSTANCE = {
+    **COMMON,
+    "name": "k3s1",
+    "image": "ubuntu:22.04",
+    "profiles": ["default"],
+    "config": {},
+    "devices": {},
+    "wait_for": ["ipv4"],
+    "timeout_seconds": 600.0,
+}
+PORT = {"protocol": "tcp", "listen_port": 8080.0, "target_address": "10.0.0.2", "target_port": 80.0}
+FORWARD = {**COMMON, "network": "lxdbr0", "listen_address": "192.0.2.1", "ports": [PORT], "config": {}}
+ALL = [
+    (StoragePoolProvider(), POOL),
+    (NetworkProvider(), NETWORK),
+    (ProfileProvider(), PROFILE),
+    (ProjectProvider(), PROJECT),
+    (InstanceProvider(), INSTANCE),
+    (ForwardProvider(), FORWARD),
+]
+ids = [provider.kind for provider, _ in ALL]
+
+
+def failures(provider: Provider, **news: Any) -> list[tuple[str, str]]:
+    return [(failure.property, failure.reason) for failure in provider.check({}, news).failures]
+
+
+def outs(provider: Provider, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {**provider.check({}, inputs).inputs, "former": "", "status": "Running"}
+
+
+@pytest.mark.parametrize(("provider", "inputs"), ALL, ids=ids)
+def test_good_inputs_pass_and_change_nothing(provider: Provider, inputs: dict[str, Any]) -> None:
+    assert failures(provider, **inputs) == []
+    assert provider.check({}, inputs).inputs["__provider"] == "x"
+    result = provider.diff("", outs(provider, inputs), provider.check({}, inputs).inputs)
+    assert (result.changes, result.replaces, result.delete_before_replace) == (False, [], True)
+
+
+@pytest.mark.parametrize(("provider", "inputs"), ALL, ids=ids)
+def test_any_input_may_be_unknown(provider: Provider, inputs: dict[str, Any]) -> None:
+    for key in inputs:
+        news = {**inputs, key: UNKNOWN}
+        assert failures(provider, **news) == []
+        result = provider.diff("", outs(provider, inputs), provider.check({}, news).inputs)
+        assert (result.changes, result.replaces) == (key != "__provider", [])
+
+
+@pytest.mark.parametrize(
+    ("provider", "inputs", "change", "replaces"),
+    [
+        (StoragePoolProvider(), POOL, {"name": "other"}, ["name"]),
+        (StoragePoolProvider(), POOL, {"driver": "zfs"}, ["driver"]),
+        (StoragePoolProvider(), POOL, {"config": {"source": "/dev/sdb"}}, ["config"]),
+        (StoragePoolProvider(), POOL, {"config": {"source": UNKNOWN}}, []),
+        (StoragePoolProvider(), POOL, {"config": {"rsync.bwlimit": "1"}}, []),
+        (StoragePoolProvider(), POOL, {"lxd": {**ENDPOINT, "project": "other"}}, ["lxd"]),
+        (StoragePoolProvider(), POOL, {"lxd": {**ENDPOINT, "host": "192.0.2.9"}}, []),
+        (StoragePoolProvider(), POOL, {"owner": "p/renamed/r"}, []),
+        (NetworkProvider(), NETWORK, {"name": "lxdbr1"}, ["name"]),
+        (NetworkProvider(), NETWORK, {"type": "ovn"}, ["type"]),
+        (ProfileProvider(), PROFILE, {"name": "other"}, ["name"]),
+        (ProfileProvider(), PROFILE, {"devices": {"root": {"type": "disk"}}}, []),
+        (ProjectProvider(), PROJECT, {"lxd": {**ENDPOINT, "project": "other"}}, []),
+        (InstanceProvider(), INSTANCE, {"image": "ubuntu:24.04"}, ["image"]),
+        (InstanceProvider(), INSTANCE, {"profiles": ["default", "k8s"]}, []),
+        (InstanceProvider(), INSTANCE, {"devices": {"root": {"type": "disk", "path": "/", "pool": "p"}}}, ["devices"]),
+        (InstanceProvider(), INSTANCE, {"devices": {"root": {"type": "disk", "path": "/", "pool": UNKNOWN}}}, []),
+        (InstanceProvider(), INSTANCE, {"devices": {"root": UNKNOWN}}, []),
+        (InstanceProvider(), INSTANCE, {"devices": {"data": {"type": "disk", "path": "/data", "pool": "p"}}}, []),
+        (ForwardProvider(), FORWARD, {"listen_address": "192.0.2.2"}, ["listen_address"]),
+        (ForwardProvider(), FORWARD, {"network": "lxdbr1"}, ["network"]),
+        (ForwardProvider(), FORWARD, {"ports": []}, []),
+    ],
+)
+def test_what_is_updated_and_what_is_replaced(
+    provider: Provider, inputs: dict[str, Any], change: dict[str, Any], replaces: list[str]
+) -> None:
+    result = provider.diff("", outs(provider, inputs), {**provider.check({}, inputs).inputs, **change})
+
+    assert (result.changes, result.replaces) == (True, replaces)
+
+
+def test_stopped_instance_is_a_change() -> None:
+    provider = InstanceProvider()
+    news = provider.check({}, INSTANCE).inputs
+
+    assert provider.diff("", {**news, "status": "Stopped"}, news).changes
+    assert not provider.diff("", {**news, "status": "Running"}, news).changes
+
+
+def test_scalars_become_strings() -> None:
+    config = {"a": 1.0, "b": 1.5, "c": True, "d": "x", "e": 3, "f": None}
+    assert ProfileProvider().check({}, {**PROFILE, "config": config}).inputs["config"] == {
+        "a": "1",
+        "b": "1.5",
+        "c": "true",
+        "d": "x",
+        "e": "3",
+    }
+
+
+def test_ports_are_put_in_order() -> None:
+    ports = [{**PORT, "listen_port": "9"}, {**PORT, "listen_port": 8.0}]
+    assert [
+        port["listen_port"] for port in ForwardProvider().check({}, {**FORWARD, "ports": ports}).inputs["ports"]
+    ] == [
+        "8",
+        "9",
+    ]
+
+
+BOTH = "cloud-init.user-data and user.user-data are both set; which one counts is ambiguous: keep one"
+
+
+@pytest.mark.parametrize(
+    ("provider", "inputs", "change", "expected"),
+    [
+        (
+            NetworkProvider(),
+            NETWORK,
+            {"name": "sixteen-letters-"},
+            ("name", "'sixteen-letters-' has 16 characters; Linux allows 15 for an interface"),
+        ),
+        (ProjectProvider(), PROJECT, {"adopt": "yes"}, ("adopt", "'yes' is none of never, if-equal, update")),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"image": "debian:12"},
+            ("image", "'debian:12' is none of ubuntu:NAME, images:NAME, local:ALIAS"),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"image": "ubuntu:"},
+            ("image", "'ubuntu:' is none of ubuntu:NAME, images:NAME, local:ALIAS"),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"wait_for": ["ipv4", "ipv6"]},
+            ("wait_for", "'ipv6' is none of ipv4, cloud-init, ssh-host-key"),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"devices": {"eth0": {"ipv4.address": "10.0.0.2"}}},
+            ("devices", "eth0 has no type; a device of an instance replaces the profile's, it must be complete"),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"devices": {"eth0": {"type": "nic", "ipv4.address": "10.0.0.2"}}},
+            ("devices", "eth0 has ipv4.address and no network; give both, the profile's device is replaced"),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"config": {"cloud-init.user-data": "a", "user.user-data": "b"}},
+            ("config", BOTH),
+        ),
+        (
+            ProfileProvider(),
+            PROFILE,
+            {"config": {"cloud-init.user-data": "a", "user.user-data": "b"}},
+            ("config", BOTH),
+        ),
+        (
+            ProfileProvider(),
+            PROFILE,
+            {"lxd": {**ENDPOINT, "hostKey": "SHA256:abc"}},
+            ("lxd", "hostKey 'SHA256:abc' is not a public key as in authorized_keys, \"ssh-ed25519 AAAA…\""),
+        ),
+        (
+            ProfileProvider(),
+            PROFILE,
+            {"lxd": {key: value for key, value in ENDPOINT.items() if key != "socket"}},
+            ("lxd", "socket is missing: give host, port, user, privateKey, hostKey, socket and project"),
+        ),
+    ],
+)
+def test_bad_inputs_are_said(
+    provider: Provider, inputs: dict[str, Any], change: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    assert failures(provider, **{**inputs, **change}) == [expected]
+
+
+def test_unknown_values_inside_lists_and_devices_pass() -> None:
+    assert failures(InstanceProvider(), **{**INSTANCE, "wait_for": [UNKNOWN]}) == []
+    assert failures(InstanceProvider(), **{**INSTANCE, "devices": {"eth0": {"network": UNKNOWN}}}) == []
+    assert failures(ProfileProvider(), **{**PROFILE, "devices": {"eth0": UNKNOWN}}) == []
+    assert failures(ForwardProvider(), **{**FORWARD, "ports": [UNKNOWN]}) == []
+    assert failures(ForwardProvider(), **{**FORWARD, "ports": [{**PORT, "target_address": UNKNOWN}]}) == []
+    assert failures(ProfileProvider(), **{**PROFILE, "lxd": {**ENDPOINT, "hostKey": UNKNOWN}}) == []
+
+
+def test_program_imports_neither_asyncssh_nor_pylxd() -> None:
+    program = "import sys, lxd_resources; print([m for m in ('asyncssh', 'pylxd', 'requests') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+class Monitor(mocks.MockMonitor):
+    """Records requests as they are sent to the engine."""
+
+    def __init__(self) -> None:
+        super().__init__(Answers())
+        self.requests: dict[str, resource_pb2.RegisterResourceRequest] = {}
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
+        self.requests[request.name] = request
+        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
+
+
+class Answers(mocks.Mocks):
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
+        return args.name, {**args.inputs, "ipv4_address": "10.0.0.2", "status": "Running"}
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
+        raise AssertionError(args.token)
+
+
+@pytest.fixture
+def monitor() -> Iterator[Monitor]:
+    monitor = Monitor()
+    mocks.set_mocks(Answers(), project="p", stack="s", monitor=monitor)
+    yield monitor
+    mocks.set_mocks(Answers())
+
+
+@pytest.fixture
+def registered(monitor: Monitor) -> dict[str, resource_pb2.RegisterResourceRequest]:
+    @pulumi.runtime.test  # type: ignore[untyped-decorator]
+    def program() -> None:
+        endpoint = lxd.Endpoint(**ENDPOINT)  # type: ignore[typeddict-item]
+        lxd.Project("project", lxd=endpoint, name="cilium")
+        pool = lxd.StoragePool("pool", lxd=endpoint, name="default", driver="dir")
+        network = lxd.Network("network", lxd=endpoint, name="lxdbr0", opts=pulumi.ResourceOptions(protect=True))
+        profile = lxd.Profile(
+            "profile", lxd=endpoint, name="k8s", devices={"root": {"type": "disk", "pool": pool.name}}
+        )
+        lxd.Instance("instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=[profile.name])
+        port = lxd.Port(protocol="tcp", listen_port=80, target_address="10.0.0.2", target_port=80)
+        lxd.Forward("forward", lxd=endpoint, network=network.name, listen_address="192.0.2.1", ports=[port])
+
+    program()
+    return {name: request for name, request in monitor.requests.items() if name != "p-s"}
+
+
+def test_every_resource_is_registered_with_its_options(
+    registered: dict[str, resource_pb2.RegisterResourceRequest],
+) -> None:
+    assert {name: request.type for name, request in registered.items()} == {
+        "project": "pulumi-python:dynamic/lxd:Project",
+        "pool": "pulumi-python:dynamic/lxd:StoragePool",
+        "network": "pulumi-python:dynamic/lxd:Network",
+        "profile": "pulumi-python:dynamic/lxd:Profile",
+        "instance": "pulumi-python:dynamic/lxd:Instance",
+        "forward": "pulumi-python:dynamic/lxd:Forward",
+    }
+    secret = "1b47061264138c4ac30d75fd1eb44270"
+    for name, request in registered.items():
+        assert list(request.additionalSecretOutputs) == ["lxd", "former"]
+        assert request.deleteBeforeReplace
+        inputs = json_format.MessageToDict(request.object)
+        assert secret in inputs["lxd"].values(), "the endpoint is a secret input"
+        assert inputs["owner"] == f"p/s/{name}"
+    assert registered["network"].protect
+
+
+def test_names_order_the_graph(registered: dict[str, resource_pb2.RegisterResourceRequest]) -> None:
+    def depends(name: str) -> set[str]:
+        return {urn.rpartition("::")[2] for urn in registered[name].dependencies}
+
+    assert depends("profile") == {"pool"}
+    assert depends("instance") == {"profile"}
+    assert depends("forward") == {"network"}
+
+
+def test_providers_are_in_the_state_by_reference(
+    registered: dict[str, resource_pb2.RegisterResourceRequest],
+) -> None:
+    for request in registered.values():
+        pickled = base64.b64decode(json_format.MessageToDict(request.object)["__provider"])
+        assert len(pickled) < 120
+        assert isinstance(dill.loads(pickled), Provider)
