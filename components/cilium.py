@@ -12,6 +12,7 @@ from components.node import Node
 from components.remote import Script
 
 NAMESPACE = "kube-system"
+RELEASE = "cilium"
 CRDS = ("ciliumbgpclusterconfigs", "ciliumbgppeerconfigs", "ciliumbgpadvertisements", "ciliumloadbalancerippools")
 
 
@@ -133,10 +134,15 @@ class Cilium(pulumi.ComponentResource):
             )
             before.append(bgp_config)  # agents and operator mount it: without it they never start
 
+        async def forget_interrupted(_: pulumi.ResourceHookArgs) -> None:
+            await remote.run_now(Script("helm_forget_pending.sh", [NAMESPACE, RELEASE], 60), server.connection)
+
+        # Helm refuses a release whose last operation was killed, for ever (pulumi/pulumi-kubernetes#2054).
+        hook = pulumi.ResourceHook(f"{name}-forget-interrupted", forget_interrupted)
         release = kubernetes.helm.v3.Release(
             f"{name}-release",
             kubernetes.helm.v3.ReleaseArgs(
-                name="cilium",
+                name=RELEASE,
                 namespace=NAMESPACE,
                 version=args["version"],
                 values=chart_values(args, annotations),
@@ -144,7 +150,10 @@ class Cilium(pulumi.ComponentResource):
                 timeout=args["timeout_seconds"],
                 **chart_source(args["chart"]),
             ),
-            opts=child(*before),
+            opts=pulumi.ResourceOptions.merge(
+                child(*before),
+                pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
+            ),
         )
         after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release)
 

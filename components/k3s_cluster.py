@@ -145,6 +145,7 @@ class K3sCluster(pulumi.ComponentResource):
             cluster_identifier=leader.identity,
             enable_config_map_mutable=True,
             enable_secret_mutable=True,
+            upsert_existing_objects=True,  # what a run that was killed has made is not in its state
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(lambda others: [first, *others])

@@ -1,12 +1,17 @@
 """The one place that builds a command that runs on a machine over SSH."""
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pulumi
 from pulumi_command import remote
+
+if TYPE_CHECKING:
+    from asyncssh import SSHClientConnection
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -105,4 +110,39 @@ def run(
         logging=remote.Logging.NONE if secret_output else None,
         add_previous_output_in_env=False,
         opts=opts,
+    )
+
+
+async def run_now(script: Script, connection: Connection) -> None:
+    """Run a script outside of the graph, from a resource hook. Raises when it fails, with what it said."""
+    proxy = connection.proxy
+    async with contextlib.AsyncExitStack() as stack:
+        tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
+        client = await stack.enter_async_context(await dial(connection, tunnel))
+        command = await script.command(connection.user).future()
+        done = await client.run(command, timeout=script.seconds + 15)
+        if done.exit_status != 0:
+            raise RuntimeError(f"{script.file} ended with {done.exit_status}: {done.stderr!s}")
+
+
+async def dial(machine: Connection, tunnel: "SSHClientConnection | None" = None) -> "SSHClientConnection":
+    """SSH to a machine with the pinned host key, the key given, and nothing from ~/.ssh."""
+    import asyncssh  # noqa: PLC0415  hooks do not run in a preview
+
+    known = await pulumi.Output.all(
+        host=machine.host, private_key=machine.private_key, host_key=machine.host_key
+    ).future()
+    if known is None:
+        raise RuntimeError("a machine whose address is not known yet cannot be dialled")
+    return await asyncssh.connect(
+        known["host"],
+        machine.port,
+        tunnel=tunnel,
+        username=machine.user,
+        client_keys=[asyncssh.import_private_key(known["private_key"])],
+        known_hosts=([asyncssh.import_public_key(known["host_key"])], [], []),
+        config=None,
+        agent_path=None,
+        connect_timeout=15,
+        login_timeout=15,
     )

@@ -2,8 +2,6 @@
 # usage: cilium_ready.sh SECONDS REVISION NODES WORKLOAD…     (NODES: names in one word)
 limit=$1 revision=$2 nodes=$3
 shift 3
-end=$(($(date +%s) + limit))
-left() { echo $((end > $(date +%s) ? end - $(date +%s) : 1)); }
 
 explain() {
     k3s kubectl get nodes -o wide >&2 || true
@@ -18,10 +16,10 @@ explain() {
 
 for workload; do
     exists() { k3s kubectl -n kube-system get "$workload" -o name; }
-    await "$(left)" "$workload" exists || explain "$workload"
-    k3s kubectl -n kube-system rollout status "$workload" --timeout="$(left)s" >&2 </dev/null || explain "rollout of $workload"
+    await "$(left "$limit")" "$workload" exists || explain "$workload"
+    k3s kubectl -n kube-system rollout status "$workload" --timeout="$(left "$limit")s" >&2 </dev/null || explain "rollout of $workload"
 done
 for node in $nodes; do
-    k3s kubectl wait --for=condition=Ready --timeout="$(left)s" "node/$node" >&2 </dev/null || explain "node $node Ready"
+    k3s kubectl wait --for=condition=Ready --timeout="$(left "$limit")s" "node/$node" >&2 </dev/null || explain "node $node Ready"
 done
 echo "revision $revision on $nodes: $*"

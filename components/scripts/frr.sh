@@ -3,7 +3,6 @@
 address=$1 bridge=$2
 kept=/var/lib/cilium-bgp/frr
 
-umask 077
 new=$(mktemp)
 trap 'rm -f "$new"' EXIT
 cat >"$new"
@@ -16,8 +15,8 @@ mkdir -p "$kept"
 if ! [ -e "$kept/was" ]; then
     if ! [ -e /etc/frr/frr.conf ]; then
         was=absent
-    elif grep -q '^router bgp' /etc/frr/frr.conf; then
-        fail "/etc/frr/frr.conf on this host already runs BGP; cilium-bgp would replace it. Move that router elsewhere or remove its 'router bgp'."
+    elif grep -q '^router ' /etc/frr/*.conf; then
+        fail "FRR on this host already routes: $(grep '^router ' /etc/frr/*.conf | head -n 1); cilium-bgp would replace its configuration. Move that router elsewhere or remove its 'router' lines."
     elif service_ frr status >/dev/null 2>&1; then
         was=running
     else
@@ -27,41 +26,37 @@ if ! [ -e "$kept/was" ]; then
 fi
 [ -e /usr/lib/frr/frr-reload.py ] || apt_install frr frr-pythontools
 for file in frr.conf daemons; do
-    [ -e "$kept/$file" ] || cp -p "/etc/frr/$file" "$kept/$file"
+    [ -e "$kept/$file" ] || { cp -p "/etc/frr/$file" "$kept/$file.new" && mv "$kept/$file.new" "$kept/$file"; }
 done
 
+how=start
+! changed || how=restart
 # Listen on the bridge alone, and also when FRR starts before LXD has made the bridge.
-echo 'net.ipv4.ip_nonlocal_bind = 1' >/etc/sysctl.d/60-cilium-bgp-router.conf
-chmod 644 /etc/sysctl.d/60-cilium-bgp-router.conf
+echo 'net.ipv4.ip_nonlocal_bind = 1' | put /etc/sysctl.d/60-cilium-bgp-router.conf 644
 sysctl -q -p /etc/sysctl.d/60-cilium-bgp-router.conf
 
 daemons=$(sed -e 's/^bgpd=.*/bgpd=yes/' -e "s/^bgpd_options=.*/bgpd_options=\"   -A 127.0.0.1 -l $address\"/" "$kept/daemons")
-passwords() { grep ' password ' "$1" || true; }
-if [ "$daemons" != "$(cat /etc/frr/daemons)" ]; then
+# A reload would show a password as an argument and in its log, and these changes end the sessions anyway.
+sessions() { grep -E '^router | (password|remote-as) ' "$1" || true; }
+if [ "$daemons" != "$(cat /etc/frr/daemons)" ] || [ "$(sessions "$new")" != "$(sessions /etc/frr/frr.conf)" ]; then
     how=restart
-elif [ "$(passwords "$new")" != "$(passwords /etc/frr/frr.conf)" ]; then
-    how=restart # a reload would show the password as an argument, and the sessions end anyway
-elif ! cmp -s "$new" /etc/frr/frr.conf; then
+elif [ $how = start ] && ! cmp -s "$new" /etc/frr/frr.conf; then
     how=reload
-else
-    how=start
 fi
-if [ "$how" != start ]; then
-    printf '%s\n' "$daemons" >/etc/frr/daemons
-    cat "$new" >/etc/frr/frr.conf
-    chown frr:frr /etc/frr/daemons /etc/frr/frr.conf
-    chmod 640 /etc/frr/daemons /etc/frr/frr.conf
-fi
+printf '%s\n' "$daemons" | put /etc/frr/daemons 640
+put /etc/frr/frr.conf 640 <"$new"
+chown frr:frr /etc/frr/daemons /etc/frr/frr.conf
 [ ! -d /run/systemd/system ] || systemctl enable --quiet frr
-if [ "$how" != restart ] && ! service_ frr status >/dev/null 2>&1; then how=start; fi
+if [ $how = reload ] && ! service_ frr status >/dev/null 2>&1; then how=start; fi
 if ! said=$(service_ frr "$how" </dev/null 2>&1); then
     journalctl -u frr -n 30 --no-pager >&2 2>/dev/null || true
     fail "frr did not $how: $(echo "$said" | grep -v password)"
 fi
 
-listening() { ss -Hltn "sport = :179" | grep -F "$address:179" || { ss -Hltn "sport = :179"; false; }; }
+listening() { ss -Hltn "sport = :179" | grep -F " $address:179 " || { ss -Hltn "sport = :179"; false; }; }
 await 60 "bgpd listening on $address:179" listening || {
     journalctl -u frr -n 30 --no-pager >&2 2>/dev/null || true
     exit 1
 }
+applied
 echo "$address"

@@ -14,5 +14,5 @@ running) service_ frr restart >/dev/null 2>&1 </dev/null || fail "the former FRR
     ;;
 esac
 rm -f /etc/sysctl.d/60-cilium-bgp-router.conf
-rm -rf "$kept"
+rm -rf "$kept" /var/lib/cilium-bgp/frr.sh.changed
 rmdir /var/lib/cilium-bgp 2>/dev/null || true

@@ -11,45 +11,38 @@ esac
 [ ! -e "/etc/systemd/system/$other.service" ] ||
     fail "$(hostname) already runs $other and cannot become $role in place; remove the node from the configuration, run once, then add it again"
 
-mkdir -p "${config%/*}"
-umask 077
-cat >"$config.new"
-changed=no
-cmp -s "$config.new" "$config" || changed=yes
+put "$config" 600
 
 installed() { k3s --version 2>/dev/null | grep -qF " $version "; }
 if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
-    mv "$config.new" "$config"
     command -v curl >/dev/null || apt_install ca-certificates curl
     installer=$(mktemp)
     trap 'rm -f "$installer"' EXIT
-    curl -fsSL --retry 5 --retry-connrefused --max-time 120 -o "$installer" "$installer_url" ||
+    curl -fsSL --retry 3 --retry-connrefused --max-time 60 -o "$installer" "$installer_url" ||
         fail "no installer from $installer_url (k3s.installerUrl)"
     export INSTALL_K3S_VERSION="$version" INSTALL_K3S_EXEC="$role" INSTALL_K3S_SKIP_START=true
     [ -z "$artifact_url" ] || export INSTALL_K3S_ARTIFACT_URL="$artifact_url"
-    timeout "$limit" sh "$installer" >&2 || fail "k3s $version: the installer from $installer_url failed; its output is above"
+    change
+    timeout "$(left "$limit")" sh "$installer" </dev/null >&2 ||
+        fail "k3s $version: the installer from $installer_url failed, or took longer than $limit s; its output is above"
     installed || fail "the installer from $installer_url ran, but k3s --version says: $(k3s --version 2>&1 | head -n 1); k3s.version is $version"
-    changed=yes
-elif [ $changed = yes ]; then
-    mv "$config.new" "$config"
-else
-    rm -f "$config.new"
 fi
 
 systemctl enable --quiet "$unit"
 active() { systemctl is-active "$unit"; }
 # Without --no-block a unit that never becomes ready would block here for ever.
-if [ $changed = yes ]; then systemctl restart --no-block "$unit"; else systemctl start --no-block "$unit"; fi
+if changed; then systemctl restart --no-block "$unit"; else systemctl start --no-block "$unit"; fi
 sleep 1
-await "$limit" "$unit on $(hostname) active" active || {
+await "$(left "$limit")" "$unit on $(hostname) active" active || {
     journalctl -u "$unit" -n 30 --no-pager >&2
     fail "$unit did not become active; its last lines are above"
 }
 if [ "$role" = server ]; then
     ready() { k3s kubectl get --raw /readyz; }
-    await "$limit" "the Kubernetes API on $(hostname) ready" ready || {
+    await "$(left "$limit")" "the Kubernetes API on $(hostname) ready" ready || {
         journalctl -u "$unit" -n 30 --no-pager >&2
         exit 1
     }
 fi
+applied
 k3s --version | head -n 1

@@ -20,13 +20,13 @@ else
 fi
 [ -z "$missing" ] || echo "not in this kernel, Cilium may miss them:$missing" >&2
 
-mkdir -p "${modules_file%/*}"
-echo "${loaded#,}" | tr ',' '\n' >"$modules_file"
+echo "${loaded#,}" | tr ',' '\n' | put "$modules_file" 644
 # Several kubelets and runtimes share the host's inotify limits.
-cat >"$sysctl_file" <<'SYSCTL'
+put "$sysctl_file" 644 <<'SYSCTL'
 net.ipv4.ip_forward = 1
 fs.inotify.max_user_instances = 8192
 fs.inotify.max_user_watches = 1048576
 SYSCTL
 sysctl -q -p "$sysctl_file"
+applied
 echo "${loaded#,}"

@@ -5,16 +5,16 @@ limit=$1
 envoy_configured() {
     k3s kubectl get ciliumenvoyconfigs -n default -o name | grep cilium-envoy-lb
 }
-await "$limit" "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service" envoy_configured || {
+await "$(left "$limit")" "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service" envoy_configured || {
     k3s kubectl -n kube-system logs deployment/cilium-operator --tail=20 >&2 || true
     exit 1
 }
 asks() {
     k3s kubectl -n default exec deployment/client -- curl -sS -i --fail --max-time 5 http://echo-service:8080/
 }
-await "$limit" "an answer from echo-service:8080 to the client pod" asks || {
+await "$(left "$limit")" "an answer from echo-service:8080 to the client pod" asks || {
     k3s kubectl -n default get pods,services -o wide >&2 || true
     exit 1
 }
 echo "$await_seen" | grep -qi '^server: *envoy' || fail "echo-service answered, but not through Envoy: $(echo "$await_seen" | head -n 12)"
-echo "$await_seen" | tr -d '\r' | head -n 1
+echo "$await_seen" | tr -d '\r' | grep '^HTTP/'

@@ -7,18 +7,49 @@ fail() {
     exit 1
 }
 
+# `timeout` stops the script and what it started.
+trap 'fail "$0: stopped by its time limit${await_what:+ while it awaited $await_what; last seen: ${await_last:-nothing}}"' TERM
+
+# left SECONDS: how many of SECONDS are left since the script started, at least 1.
+started=$(date +%s)
+left() {
+    left_end=$((started + $1 - $(date +%s)))
+    echo $((left_end > 1 ? left_end : 1))
+}
+
 # await SECONDS WHAT COMMAND…: run COMMAND each second until it succeeds; returns 1, having said what was last seen.
 await() {
-    await_limit=$1 await_what=$2
+    await_limit=$1 await_what=$2 await_last=''
     shift 2
     await_end=$(($(date +%s) + await_limit))
     until await_seen=$("$@" 2>&1 </dev/null); do
+        await_last=$await_seen
         if [ "$(date +%s)" -ge "$await_end" ]; then
-            echo "$await_what: not within $await_limit s; last seen: ${await_seen:-nothing}" >&2
+            echo "$await_what: not within $await_limit s; last seen: ${await_last:-nothing}" >&2
             return 1
         fi
         sleep 1
     done
+    await_what=''
+}
+
+# A change that was made but is not in force yet is remembered, for a script that was cut off to pick up.
+changes=/var/lib/cilium-bgp/$0.changed
+change() { mkdir -p "${changes%/*}" && : >"$changes"; }
+changed() { [ -e "$changes" ]; }
+applied() { rm -f "$changes"; }
+
+# put FILE MODE: standard input becomes the content of FILE, at once and as a change, if it is not already.
+put() {
+    mkdir -p "${1%/*}"
+    (umask 077 && cat >"$1.new")
+    chmod "$2" "$1.new"
+    if cmp -s "$1.new" "$1"; then
+        rm "$1.new"
+    else
+        change
+        mv "$1.new" "$1"
+    fi
 }
 
 # service UNIT start|restart|reload|stop|status: with systemd, or with the init script where there is none.
@@ -29,6 +60,8 @@ service_() {
 apt_install() {
     command -v apt-get >/dev/null || fail "$*: this system has no apt-get; Debian 12 or Ubuntu 22.04 and later are supported. Install $* by hand and run again."
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -o DPkg::Lock::Timeout=300 -qq update >/dev/null
-    apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@" >/dev/null
+    # A machine that has just started updates its lists by itself, and apt-get does not wait for that lock.
+    await 120 "apt-get update" apt-get -qq update || exit 1
+    apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@" </dev/null >/dev/null ||
+        fail "apt-get could not install $*; its lines are above"
 }

@@ -9,28 +9,33 @@ sockets="/var/snap/lxd/common/lxd/unix.socket /var/lib/lxd/unix.socket"
 
 socket() {
     for path in $sockets; do
-        [ ! -S "$path" ] || curl -sf --max-time 5 --unix-socket "$path" http://lxd/1.0 >/dev/null && echo "$path" && return
+        [ -S "$path" ] && curl -sSf --max-time 5 --unix-socket "$path" http://lxd/1.0 >/dev/null && echo "$path" && return
     done
     echo "no answer on $sockets"
     return 1
 }
 
 command -v curl >/dev/null || apt_install ca-certificates curl
-if ! socket >/dev/null; then
-    if command -v lxd >/dev/null; then
-        echo "LXD is installed but does not answer: starting it" >&2
-        if [ -d /run/systemd/system ]; then
-            systemctl start snap.lxd.daemon.unix.socket 2>/dev/null || systemctl start lxd.socket lxd.service
-        fi
+start() {
+    [ -d /run/systemd/system ] || return
+    systemctl start snap.lxd.daemon.unix.socket 2>/dev/null || systemctl start lxd.socket lxd.service 2>/dev/null
+}
+
+if ! socket >/dev/null 2>&1; then
+    # Ubuntu's lxd-installer has a command lxd but no LXD to start.
+    if command -v lxd >/dev/null && start; then
+        echo "LXD is installed but did not answer: started it" >&2
     elif command -v snap >/dev/null && systemctl is-active --quiet snapd.socket; then
         echo "installing LXD (snap, track 5.21)" >&2
-        timeout "$limit" snap install lxd --channel=5.21/stable >&2
+        timeout "$(left "$limit")" snap wait system seed.loaded </dev/null >&2 || fail "snapd was not ready within $limit s of the first boot"
+        timeout "$(left "$limit")" snap install lxd --channel=5.21/stable </dev/null >&2 ||
+            fail "snap could not install LXD within $limit s; its lines are above"
     else
         echo "installing LXD (the distribution's package)" >&2
         apt_install lxd dnsmasq-base
     fi
 fi
-await "$limit" "LXD's API on $(hostname)" socket || {
+await "$(left "$limit")" "LXD's API on $(hostname)" socket || {
     journalctl -u lxd -u snap.lxd.daemon -n 30 --no-pager >&2 2>/dev/null || true
     exit 1
 }

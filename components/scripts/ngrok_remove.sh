@@ -1,5 +1,6 @@
 # Stop ngrok and forget its token.
-[ ! -e /etc/systemd/system/cilium-bgp-ngrok.service ] || systemctl disable --quiet --now cilium-bgp-ngrok
-rm -f /etc/systemd/system/cilium-bgp-ngrok.service /etc/ngrok/cilium-bgp.yml /usr/local/bin/ngrok
-rmdir /etc/ngrok 2>/dev/null || true
+unit=/etc/systemd/system/cilium-bgp-ngrok.service
+[ ! -e "$unit" ] || systemctl disable --quiet --now cilium-bgp-ngrok
+rm -rf /usr/local/lib/cilium-bgp /etc/ngrok/cilium-bgp.yml /etc/ngrok/cilium-bgp.yml.new /var/lib/cilium-bgp/ngrok.sh.changed "$unit" "$unit.new"
+rmdir /etc/ngrok /var/lib/cilium-bgp 2>/dev/null || true
 [ ! -d /run/systemd/system ] || systemctl daemon-reload

@@ -3,7 +3,7 @@ unit=/etc/systemd/system/cilium-bgp-mounts.service
 
 # Its own bpf file system: agents that share one overwrite each other's pinned maps. Shared propagation: Cilium's pods
 # mount back into the node (cilium/cilium#32357).
-cat >"$unit" <<'UNIT'
+put "$unit" 644 <<'UNIT'
 [Unit]
 Description=Mounts that Cilium needs (written by cilium-bgp)
 DefaultDependencies=no
@@ -20,16 +20,18 @@ ExecStart=/bin/mount --make-rshared /
 WantedBy=multi-user.target
 UNIT
 # systemd-networkd must leave Cilium's routes and rules alone (cilium/cilium#18706).
-mkdir -p /etc/systemd/networkd.conf.d
-cat >/etc/systemd/networkd.conf.d/cilium-bgp.conf <<'NETWORKD'
+put /etc/systemd/networkd.conf.d/cilium-bgp.conf 644 <<'NETWORKD'
 [Network]
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
 NETWORKD
 
-systemctl daemon-reload
-systemctl enable --quiet cilium-bgp-mounts
-systemctl restart cilium-bgp-mounts
-! systemctl is-active --quiet systemd-networkd || systemctl try-restart systemd-networkd
+if changed; then
+    systemctl daemon-reload
+    systemctl enable --quiet cilium-bgp-mounts
+    systemctl restart cilium-bgp-mounts
+    systemctl try-restart systemd-networkd
+fi
 [ "$(findmnt -n -o FSTYPE /sys/fs/bpf | sort -u)" = bpf ] || fail "/sys/fs/bpf is $(findmnt -n -o FSTYPE /sys/fs/bpf), not bpf"
+applied
 stat -c 'bpf file system: device %d' /sys/fs/bpf

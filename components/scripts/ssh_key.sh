@@ -5,5 +5,5 @@ command -v ssh-keygen >/dev/null || apt_install openssh-client
     mkdir -p -m 700 "${key%/*}"
     ssh-keygen -q -t ed25519 -N '' -C "$(hostname)" -f "$key"
 }
-[ -f "$key.pub" ] || ssh-keygen -y -f "$key" >"$key.pub"
+[ -s "$key.pub" ] || ssh-keygen -y -f "$key" >"$key.pub"
 cut -d ' ' -f 1,2 "$key.pub"
