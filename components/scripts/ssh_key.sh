@@ -2,7 +2,7 @@
 key=$HOME/.ssh/id_ed25519
 command -v ssh-keygen >/dev/null || apt_install openssh-client
 [ -f "$key" ] || {
-    mkdir -p -m 700 "${key%/*}"
+    [ -d "${key%/*}" ] || mkdir -m 700 "${key%/*}"
     ssh-keygen -q -t ed25519 -N '' -C "$(hostname)" -f "$key"
 }
 [ -s "$key.pub" ] || ssh-keygen -y -f "$key" >"$key.pub"
