@@ -1,0 +1,345 @@
+"""What the corpus in tests/configurations does not show: loading from Pulumi, derived values, and properties."""
+
+import copy
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from pulumi.runtime.config import set_all_config
+
+import settings
+from settings.networks import largest_free_range
+from settings.sections import keys, sections
+
+ROOT = Path(__file__).parents[2]
+PAIR = ed25519.Ed25519PrivateKey.generate()
+PRIVATE = PAIR.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+).decode()
+PUBLIC = PAIR.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+SECRETS = {"sshPrivateKey": PRIVATE}
+HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICvu8x+dhIJTkOnPzLd/NRIBn1z9VWkjeK7QE2TDSasY"
+BASE: dict[str, Any] = {
+    "host": {"kind": "existing", "hostKey": HOST_KEY},
+    "nodes": {
+        "k3s1": {"role": "server", "address": "10.26.23.11"},
+        "k3s2": {"role": "agent", "address": "10.26.23.12"},
+    },
+}
+
+
+def parse(**roots: object) -> settings.Settings:
+    return settings.parse(BASE | roots, SECRETS)
+
+
+def problems(values: dict[str, Any], secrets: dict[str, str] | None = None) -> list[str]:
+    try:
+        settings.parse(values, SECRETS if secrets is None else secrets)
+    except settings.ConfigurationError as error:
+        return error.problems
+    return []
+
+
+class TestDerivedValues:
+    def test_servers_and_agents_keep_the_order_of_the_configuration(self) -> None:
+        nodes = {
+            "z": {"role": "server", "address": "10.26.23.11"},
+            "m": {"role": "agent", "address": "10.26.23.12"},
+            "a": {"role": "agent", "address": "10.26.23.13"},
+        }
+        its = parse(nodes=nodes)
+        assert list(its.servers) == ["z"]
+        assert list(its.agents) == ["m", "a"]
+
+    def test_bridge(self) -> None:
+        bridge = parse().lxd.bridge
+        assert bridge.gateway == IPv4Address("10.26.23.1")
+        assert bridge.network == IPv4Network("10.26.23.0/24")
+
+    def test_dhcp_range_is_the_largest_free_run(self) -> None:
+        assert parse().dhcp_range == "10.26.23.64-10.26.23.254"
+
+    def test_dhcp_range_as_configured(self) -> None:
+        its = parse(lxd={"bridge": {"dhcpRange": "10.26.23.200-10.26.23.210"}})
+        assert its.dhcp_range == "10.26.23.200-10.26.23.210"
+
+    def test_load_balancers_are_those_that_take_an_address(self) -> None:
+        assert list(parse().load_balancers) == [
+            "kube-system/traefik",
+            "kube-system/hubble-relay",
+            "kube-system/hubble-ui",
+            "default/fcdemo-service",
+        ]
+        its = parse(hubble={"serviceType": "ClusterIP"}, fcdemo={"enabled": False})
+        assert list(its.load_balancers) == ["kube-system/traefik"]
+
+    def test_public_key(self) -> None:
+        assert parse().ssh_public_key == PUBLIC
+
+    def test_settings_cannot_be_changed(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            parse().bgp.local_asn = 1
+
+
+class TestSecrets:
+    def test_no_secret_in_any_representation(self) -> None:
+        secrets = SECRETS | {"bgpPassword": "password-of-bgp", "ngrokAuthtoken": "token-of-ngrok"}
+        its = settings.parse(BASE | {"bgp": {"authentication": "md5"}, "exposure": {"mode": "ngrok"}}, secrets)
+        assert (its.ssh_private_key, its.bgp_password, its.ngrok_authtoken) == tuple(secrets.values())
+        for text in (repr(its), str(its), its.model_dump_json()):
+            assert not any(secret in text for secret in secrets.values())
+            assert "PRIVATE KEY" not in text
+
+    @pytest.mark.parametrize("broken", [PRIVATE[:-100], PRIVATE.replace("b", "c"), PRIVATE.replace("OPENSSH ", "")])
+    def test_a_bad_key_is_not_in_its_message(self, broken: str) -> None:
+        (message,) = problems(BASE, {"sshPrivateKey": broken})
+        assert message.startswith("sshPrivateKey: ")
+        assert not any(line in message for line in broken.split("\n") if line)
+
+    def test_a_secret_in_plain_text_is_not_in_its_message(self) -> None:
+        (message,) = problems(BASE | {"sshPrivateKey": PRIVATE}, {})
+        assert "plain text" in message
+        assert PRIVATE.split("\n")[1] not in message
+
+
+@pytest.fixture
+def stack() -> Iterator[dict[str, str]]:
+    """The configuration as Pulumi hands it over: everything is text, keys carry the project's name."""
+    config = {f"{pulumi.get_project()}:{root}": json.dumps(value) for root, value in BASE.items()}
+    yield config
+    set_all_config({}, [])
+
+
+class TestLoad:
+    KEY = f"{pulumi.get_project()}:sshPrivateKey"
+
+    def messages(self, config: dict[str, str], secret: list[str], capsys: pytest.CaptureFixture[str]) -> list[str]:
+        set_all_config(config, secret)
+        with pytest.raises(SystemExit) as end:
+            settings.load()
+        # What the language host knows as: the user has been told, add nothing.
+        assert end.value.code == 32
+        return capsys.readouterr().err.removesuffix("\n").split("\n")
+
+    def test_all_roots_and_secrets(self, stack: dict[str, str]) -> None:
+        set_all_config(
+            stack | {self.KEY: PRIVATE, "linode:token": "t", f"{pulumi.get_project()}:protect": "true"}, [self.KEY]
+        )
+        its = settings.load()
+        assert its.ssh_private_key == PRIVATE
+        assert its.protect is True
+        assert list(its.nodes) == ["k3s1", "k3s2"]
+
+    def test_each_problem_is_shown_by_itself(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+        config = stack | {f"{pulumi.get_project()}:bgp": "control-plane"}
+        first, second = self.messages(config, [], capsys)
+        assert 'bgp: "control-plane" is not a map' in first
+        assert "sshPrivateKey: missing" in second
+
+    def test_a_secret_that_is_not_encrypted(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+        (message,) = self.messages(stack | {self.KEY: PRIVATE}, [], capsys)
+        assert "sshPrivateKey: set in plain text" in message
+
+    def test_a_misspelt_namespace(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+        config = stack | {self.KEY: PRIVATE, f"{pulumi.get_project()[:-1]}:bgp": "{}"}
+        (message,) = self.messages(config, [self.KEY], capsys)
+        assert "Did you mean cilium-bgp:bgp?" in message
+
+
+class TestShippedStacks:
+    """What a user has to set is all that a shipped stack lacks."""
+
+    @pytest.mark.parametrize(
+        ("stack", "lacks"),
+        [
+            ("dev", ["host.adminCidrs", "sshPrivateKey"]),
+            ("local", ["host.hostKey", "sshPrivateKey"]),
+            ("modern", ["host.adminCidrs", "sshPrivateKey", "bgpPassword"]),
+        ],
+    )
+    def test_lacks(self, stack: str, lacks: list[str]) -> None:
+        config = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
+        found = problems({key.removeprefix("cilium-bgp:"): value for key, value in config.items()}, {})
+        assert [problem.partition(":")[0] for problem in found] == lacks
+
+    def test_dev_is_the_article(self) -> None:
+        """Each default is the article's value, so dev says nothing else than they do."""
+        config = yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"]
+        values = {key.removeprefix("cilium-bgp:"): value for key, value in config.items()}
+        host = {"kind": "linode", "adminCidrs": ["203.0.113.7"]}
+        dev = settings.parse(values | {"host": values["host"] | host}, SECRETS)
+        assert dev == settings.parse({"host": host, "nodes": values["nodes"]}, SECRETS)
+        assert list(dev.nodes) == ["k3s1", "k3s2", "k3s3"]
+
+    def test_the_project_file_declares_every_root_that_is_no_secret(self) -> None:
+        declared = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())["config"]
+        roots = [
+            key for key in keys(settings.Settings) if key not in ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken")
+        ]
+        assert list(declared) == roots
+        # The engine stops at a declared key without default, and at the first of a wrong type.
+        assert all("default" in root and "type" not in root and root["description"] for root in declared.values())
+
+    def test_every_key_is_documented(self) -> None:
+        for path, model in sections():
+            for name, field in model.model_fields.items():
+                assert path == "" or field.description or "Settings" in str(field.annotation), f"{path}.{name}"
+
+    def test_the_page_is_checked_for_being_current(self, tmp_path: Path) -> None:
+        copied = tmp_path / "scripts" / "configuration_docs.py"
+        copied.parent.mkdir()
+        copied.write_text((ROOT / "scripts" / "configuration_docs.py").read_text())
+        (tmp_path / "settings").symlink_to(ROOT / "settings")
+
+        def check() -> subprocess.CompletedProcess[str]:
+            return subprocess.run([sys.executable, copied, "--check"], capture_output=True, text=True, check=False)
+
+        missing = check()
+        assert missing.returncode == 1
+        assert "run: python scripts/configuration_docs.py" in missing.stderr
+        subprocess.run([sys.executable, copied], check=True)
+        assert check().returncode == 0
+        page = tmp_path / "docs" / "configuration.md"
+        assert page.read_text() == (ROOT / "docs" / "configuration.md").read_text(), "run scripts/configuration_docs.py"
+        page.write_text(page.read_text() + "more")
+        assert check().returncode == 1
+
+
+def test_importing_loads_neither_pulumi_nor_cryptography() -> None:
+    code = "import sys, settings; print(*({'pulumi', 'cryptography', 'grpc'} & sys.modules.keys()))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == ""
+
+
+NETWORKS = st.builds(
+    lambda address, prefix: IPv4Network((address, prefix), strict=False),
+    st.integers(0x0A000000, 0x0AFFFFFF),
+    st.integers(20, 29),
+)
+
+
+@st.composite
+def bridges(draw: st.DrawFn) -> tuple[IPv4Network, list[IPv4Network]]:
+    """A network and what is taken in it and near it."""
+    network = draw(NETWORKS)
+    least, most = int(network.network_address) - 40, int(network.broadcast_address) + 40
+    address, prefix = st.integers(least, most), st.integers(24, 32)
+    taken = draw(st.lists(st.builds(lambda a, p: IPv4Network((a, p), strict=False), address, prefix), max_size=12))
+    return network, taken
+
+
+class TestDhcpRange:
+    @given(bridges())
+    def test_gives_nothing_that_is_taken_and_is_the_longest(
+        self, bridge: tuple[IPv4Network, list[IPv4Network]]
+    ) -> None:
+        network, taken = bridge
+        free = {
+            address for address in map(int, network.hosts()) if not any(IPv4Address(address) in one for one in taken)
+        }
+        found = largest_free_range(network, taken)
+        if found is None:
+            assert not free
+            return
+        run = set(range(int(found.first), int(found.last) + 1))
+        assert run
+        assert run <= free
+        assert {min(run) - 1, max(run) + 1}.isdisjoint(free)
+        longest = max(
+            len(piece) for piece in re.findall("x+", "".join("x" if a in free else " " for a in hosts(network)))
+        )
+        assert len(run) == longest
+
+    @given(st.integers(0, 31), st.integers(25, 30), st.sets(st.integers(2, 254), min_size=1, max_size=6))
+    def test_of_accepted_settings_contains_neither_node_nor_pool_nor_gateway(
+        self, block: int, prefix: int, last_bytes: set[int]
+    ) -> None:
+        pool = IPv4Network(f"10.26.23.{block * 8}/{prefix}", strict=False)
+        nodes = {f"n{n}": {"role": "agent", "address": f"10.26.23.{n}"} for n in sorted(last_bytes)}
+        nodes[f"n{min(last_bytes)}"]["role"] = "server"
+        values = BASE | {"nodes": nodes, "bgp": {"pool": str(pool)}}
+        assume(not problems(values))
+        its = settings.parse(values, SECRETS)
+        first, last = map(IPv4Address, its.dhcp_range.split("-"))
+        assert IPv4Address("10.26.23.0") < first <= last < IPv4Address("10.26.23.255")
+        for address in (its.lxd.bridge.gateway, *pool, *(node.address for node in its.nodes.values())):
+            assert not first <= address <= last
+
+
+def hosts(network: IPv4Network) -> range:
+    return range(int(network.network_address) + 1, int(network.broadcast_address))
+
+
+def places() -> list[tuple[str, ...]]:
+    """Where a key can be, in a configuration with one of everything."""
+    found = []
+    for path, model in sections():
+        parents = tuple(path.replace("NAME", "k3s1").replace("[N]", ".0").split(".")) if path else ()
+        found += [(*parents, key) for key in keys(model)]
+    return found
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+LIKELY = st.sampled_from(
+    "0.0.0.0/0 10.0.0.0/8 10.26.23.0/24 10.26.23.1 10.26.23.1-10.26.23.254 ::/0 255.255.255.255/32 10.26.23.255/30 "
+    "172.16.0.0/12 224.0.0.0/4 v1.99.0+k3s1 99.0.0 linode existing forward md5 a@b@ ssh-ed25519 0 1.13 control-plane "
+    f"oci:// -----BEGIN {'x' * 300}".split(" ")
+)
+
+
+class TestAnyConfiguration:
+    @given(st.lists(st.tuples(st.sampled_from(places()), ANYTHING | LIKELY), min_size=1, max_size=5))
+    def test_gets_settings_or_messages_and_nothing_else(self, changes: list[tuple[tuple[str, ...], Any]]) -> None:
+        forward = {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}
+        values: dict[str, Any] = copy.deepcopy(BASE) | {"exposure": {"forwards": [forward]}}
+        for (*parents, key), value in changes:
+            holder: Any = values
+            for parent in parents:
+                inner = holder[int(parent)] if isinstance(holder, list) else holder.setdefault(parent, {})
+                if not isinstance(inner, dict | list):
+                    break
+                holder = inner
+            if isinstance(holder, dict):
+                holder[key] = value
+        before = copy.deepcopy(values)
+        for message in problems(values):
+            assert re.match(r"[^\n]+: [^\n]+$", message)
+        assert values == before
+
+    @given(st.integers(0, 255), st.integers(24, 32))
+    def test_the_pool_that_a_message_proposes_is_accepted(self, start: int, prefix: int) -> None:
+        pool = IPv4Network(f"10.26.23.{start}/{prefix}", strict=False)
+        values = BASE | {"hubble": {"enabled": False}, "fcdemo": {"enabled": False}, "bgp": {"pool": str(pool)}}
+        proposals = [
+            found[1] for text in problems(values) if (found := re.match(r"bgp\.pool: .* e\.g\. (.*)\.$", text))
+        ]
+        assume(proposals)
+        for proposal in proposals:
+            assert problems(values | {"bgp": {"pool": proposal}}) == []
+
+    @given(st.lists(st.integers(0, 600), min_size=1, max_size=6))
+    def test_the_node_addresses_that_messages_propose_are_accepted(self, offsets: list[int]) -> None:
+        address = IPv4Address("10.26.23.0")
+        nodes = {f"n{i}": {"role": "agent", "address": str(address + offset)} for i, offset in enumerate(offsets)}
+        nodes["n0"]["role"] = "server"
+        for text in problems(BASE | {"nodes": nodes}):
+            found = re.match(r"nodes\.(n\d)\.address: .* e\.g\. (.*)\.$", text)
+            assert found
+            nodes[found[1]]["address"] = found[2]
+        assert problems(BASE | {"nodes": nodes}) == []
