@@ -53,4 +53,7 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    # An operation that hangs, as SSH to a silent server does, keeps its thread and would keep this process.
+    os._exit(code)

@@ -71,15 +71,15 @@ class PretendCluster:
 
     def install(self, release: Properties) -> None:
         if self.release(release["namespace"], release["name"]):
-            raise kubernetes.ClusterError("INSTALLATION FAILED: cannot re-use a name that is still in use")
+            raise kubernetes.ClusterError("cannot re-use a name that is still in use")
         self.deploy(release, 1)
 
     def upgrade(self, release: Properties) -> None:
         stored = self.release(release["namespace"], release["name"])
         if not stored:
-            raise kubernetes.ClusterError(f'UPGRADE FAILED: "{release["name"]}" has no deployed releases')
+            raise kubernetes.ClusterError(f'"{release["name"]}" has no deployed releases')
         if stored["info"]["status"].startswith("pending"):
-            raise kubernetes.ClusterError("UPGRADE FAILED: another operation (install/upgrade/rollback) is in progress")
+            raise kubernetes.ClusterError("another operation (install/upgrade/rollback) is in progress")
         self.deploy(release, stored["version"] + 1)
 
     def deploy(self, release: Properties, revision: int) -> None:

@@ -93,7 +93,8 @@ class Kubectl:
         """`kubeconfig` is its content or the path of a file; empty means what kubectl itself would use."""
         self.directory = tempfile.TemporaryDirectory(prefix="kubeconfig-")
         self.environment = dict(os.environ)
-        self.environment["PATH"] += f":{Path(__file__).parent.parent / '.cache' / 'bin'}"
+        cache = Path(__file__).parent.parent / ".cache"
+        self.environment["PATH"] += f":{cache / 'bin'}:{cache / 'lab' / 'bin'}"
         self.context = context
         if kubeconfig and not Path(kubeconfig[:255].splitlines()[0]).is_file():
             file = Path(self.directory.name) / "kubeconfig"
@@ -123,7 +124,10 @@ class Kubectl:
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"{program} {arguments[0]} did not end within {seconds:.0f} s") from error
         if done.returncode:
-            raise ClusterError(done.stderr.strip().removeprefix("Error from server ").removeprefix("Error: "))
+            said = done.stderr.strip()
+            for prefix in ("Error from server ", "Error: ", "INSTALLATION FAILED: ", "UPGRADE FAILED: "):
+                said = said.removeprefix(prefix)
+            raise ClusterError(said)
         return done.stdout
 
     def kubectl(self, *arguments: str, stdin: Any = None, seconds: float = 60) -> Any:
@@ -314,10 +318,10 @@ class Kubernetes(Provider):
         try:
             live = self.retried(resource, lambda: self.cluster.create(manifest, dry_run=False))
         except ClusterError as error:
-            message = f"resource {resource.urn!r} was not successfully created by the Kubernetes API server: {error}"
+            message = f'resource "{resource.urn}" was not successfully created by the Kubernetes API server: {error}'
             raise ClusterError(message) from error
         message = (
-            f"resource {resource.urn!r} was successfully created, but the Kubernetes API server "
+            f'resource "{resource.urn}" was successfully created, but the Kubernetes API server '
             "reported that it failed to fully initialize or become live"
         )
         return object_id(live), self.awaited(resource, inputs, live, message)
@@ -333,9 +337,9 @@ class Kubernetes(Provider):
         try:
             live = self.cluster.apply(reveal(news), dry_run=False)
         except ClusterError as error:
-            raise ClusterError(f"update of resource {resource.urn!r} failed: {error}") from error
+            raise ClusterError(f'update of resource "{resource.urn}" failed: {error}') from error
         message = (
-            f"the Kubernetes API server reported that {object_id(live)!r} failed to fully initialize or become live"
+            f'the Kubernetes API server reported that "{object_id(live)}" failed to fully initialize or become live'
         )
         return self.awaited(resource, news, live, message)
 
@@ -431,6 +435,7 @@ class Kubernetes(Provider):
             self.log(resource, missing[0], ephemeral=True)
             time.sleep(self.poll_seconds)
             live = self.live(live) or live
+        self.log(resource, "", ephemeral=True)
         return checkpoint(inputs, self.live(live) or live)
 
     def seconds(self, resource: Resource, live: Properties) -> float:
@@ -495,7 +500,7 @@ class Kubernetes(Provider):
             if stored is None or "cannot re-use a name that is still in use" in str(error):
                 raise
             message = (
-                f"Helm release {id_!r} was created, but failed to initialize completely. Use Helm CLI to investigate: "
+                f'Helm release "{id_}" was created, but failed to initialize completely. Use Helm CLI to investigate: '
                 f"failed to become available within allocated timeout. Error: Helm Release {id_}: {error}"
             )
             raise InitError(id_, release_outputs(inputs, stored), message) from error
@@ -516,7 +521,7 @@ class Kubernetes(Provider):
                 raise
             id_ = f"{release['namespace']}/{release['name']}"
             message = (
-                f"Helm release {id_!r} failed to initialize completely. Use Helm CLI to investigate: "
+                f'Helm release "{id_}" failed to initialize completely. Use Helm CLI to investigate: '
                 f"failed to become available within allocated timeout. Error: Helm Release {id_}: {error}"
             )
             raise InitError(id_, release_outputs(news, stored), message) from error

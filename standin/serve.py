@@ -413,7 +413,7 @@ def serve(provider: type[Provider]) -> tuple[int, Callable[[], None]]:
     server.start()
 
     def stop() -> None:
-        server.stop(grace=None).wait()
+        server.stop(grace=None).wait(5)
         for instance in set(servicer.instances.values()):
             instance.close()
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,30 @@ def test_the_command_has_its_own_code_and_output_and_the_providers_are_named(tmp
     assert done.returncode == 7
     assert [pair.split(":")[0] for pair in done.stdout.strip().split(",")] == ["command", "kubernetes", "linode"]
     assert "kubernetes is SIMULATED; linode is SIMULATED" in done.stderr
+
+
+def test_an_operation_that_hangs_does_not_outlive_the_command(tmp_path: Path) -> None:
+    caller = """
+import os, socket, sys, grpc
+from pulumi.runtime.proto import provider_pb2, provider_pb2_grpc
+from standin.serve import encode_properties
+
+silent = socket.create_server(("127.0.0.1", 0))
+connection = {"host": "127.0.0.1", "port": silent.getsockname()[1], "user": "u", "dialErrorLimit": 0}
+properties = encode_properties({"connection": {**connection, "perDialTimeout": 1}, "create": "true"})
+port = dict(pair.split(":") for pair in os.environ["PULUMI_DEBUG_PROVIDERS"].split(","))["command"]
+stub = provider_pb2_grpc.ResourceProviderStub(grpc.insecure_channel("127.0.0.1:" + port))
+request = provider_pb2.CreateRequest(urn="urn:pulumi:s::p::command:remote:Command::c", properties=properties)
+try:
+    stub.Create(request, timeout=3)
+except grpc.RpcError as error:
+    print(error.code().name)
+sys.exit(5)
+"""
+    begun = time.monotonic()
+    done = simulated(tmp_path, sys.executable, "-c", caller)
+    assert (done.stdout.strip(), done.returncode) == ("DEADLINE_EXCEEDED", 5)
+    assert time.monotonic() - begun < 30
 
 
 @pytest.mark.engine

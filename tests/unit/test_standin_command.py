@@ -1,12 +1,17 @@
 """command:remote:Command's stand-in against a real SSH server in this process, through the engine's protocol."""
 
 import asyncio
+import json
 import os
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import asyncssh
@@ -18,6 +23,24 @@ from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grp
 from standin.command import Command
 from standin.serve import UNKNOWN, Secret, decode_properties, encode_properties, serve
 
+PATH = os.pathsep.join(
+    [str(Path(sys.executable).parent), str(Path(__file__).parents[2] / ".cache" / "bin"), os.environ["PATH"]]
+)
+PROGRAM = """
+import json, os, pulumi, pulumi_command as command
+
+fields = json.loads(os.environ["CONNECTION"])
+connection = command.remote.ConnectionArgs(
+    host=fields["host"], port=fields["port"], host_key=fields["hostKey"], private_key=fields["privateKey"]
+)
+written = os.environ["WRITTEN"]
+token = command.remote.Command(
+    "token", connection=connection, stdin=pulumi.Output.secret("canary"), create=f"tee {written}",
+    delete=f"rm {written}", logging=command.remote.Logging.NONE, add_previous_output_in_env=False,
+    opts=pulumi.ResourceOptions(additional_secret_outputs=["stdout"]),
+)
+pulumi.export("token", token.stdout)
+"""
 URN = "urn:pulumi:dev::p::command:remote:Command::installed"
 COMMAND = "command:remote:Command"
 Stub = provider_pb2_grpc.ResourceProviderStub
@@ -272,3 +295,40 @@ def test_output_is_logged_as_asked(stub: Stub, machine: Machine, logging: str | 
     create(stub, inputs if logging is None else {**inputs, "logging": logging})
     server.stop(None)
     assert sorted(messages) == sorted(logged)
+
+
+@pytest.mark.engine
+@pytest.mark.skipif(not shutil.which("pulumi", path=PATH), reason="no pulumi on PATH or in .cache/bin")
+def test_the_engine_runs_it_and_keeps_its_secrets(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "Pulumi.yaml").write_text("name: tiny\nruntime: python\n")
+    (tmp_path / "__main__.py").write_text(PROGRAM)
+    written = tmp_path / "written"
+    port, stop = serve(Command)
+    environment = {
+        **os.environ,
+        "PATH": PATH,
+        "CONNECTION": json.dumps(machine.connection()),
+        "WRITTEN": str(written),
+        "PULUMI_DEBUG_PROVIDERS": f"command:{port}",
+        "PULUMI_BACKEND_URL": f"file://{tmp_path}",
+        "PULUMI_CONFIG_PASSPHRASE": "for this test only",
+    }
+
+    def pulumi(*arguments: str) -> str:
+        done = subprocess.run(
+            ["pulumi", *arguments, "--non-interactive", "--stack", "dev"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    pulumi("stack", "init")
+    output = pulumi("up", "--yes", "--skip-preview")
+    assert written.read_text() == "canary"
+    assert pulumi("stack", "output", "token", "--show-secrets").strip() == "canary"
+    output += pulumi("preview", "--diff", "--expect-no-changes") + pulumi("stack", "export")
+    output += pulumi("destroy", "--yes", "--skip-preview")
+    assert not written.exists()
+    assert "canary" not in output
+    assert "PRIVATE KEY" not in output
+    stop()
