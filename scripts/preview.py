@@ -33,12 +33,6 @@ NOBODY = "192.0.2.1/32"  # RFC 5737: an address for documentation
 PROVIDERS = ("command", "kubernetes", "linode")
 PLUGIN_SOURCE = "https://get.pulumi.com"
 PLUGIN_SECONDS = 300
-# What no stack file in the repository can know, with values that lead nowhere (RFC 5737).
-YOURS: dict[str, dict[str, Any]] = {
-    "linode": {"adminCidrs": ["203.0.113.1/32"]},
-    "existing": {"hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh"},
-}
-
 T = TypeVar("T")
 
 
