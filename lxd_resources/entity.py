@@ -6,7 +6,6 @@ is its own. An adopted entity carries its former content in `user.pulumi.former`
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, get_args
@@ -17,12 +16,9 @@ from pulumi.output import Unknown
 
 from .client import Lxd, LxdError, MissingError, RetryError, UnreachableError
 from .endpoint import Endpoint
+from .inputs import Problem, Props, endpoint_problems, replaced_in, strings
 
 Adopt = Literal["never", "if-equal", "update"]
-Devices = Mapping[str, Mapping[str, pulumi.Input[str]]]
-Props = dict[str, Any]
-Problem = tuple[str, str]
-"""Property and reason."""
 
 OWNER = "user.pulumi.owner"
 FORMER = "user.pulumi.former"
@@ -47,6 +43,8 @@ class Provider(dynamic.ResourceProvider):
     """What a PUT can change."""
     immutable: ClassVar[tuple[str, ...]] = ("name",)
     """What only a replacement can change."""
+    references: ClassVar[tuple[str, ...]] = ()
+    """What names other entities, which LXD keeps as long as this one uses them."""
     server_set: ClassVar[tuple[str, ...]] = ()
     """Prefixes of configuration keys that LXD sets: no drift, and kept by a PUT."""
     chosen_when_auto: ClassVar[tuple[str, ...]] = ()
@@ -104,7 +102,9 @@ class Provider(dynamic.ResourceProvider):
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
         changed = [key for key in _news if key != "__provider" and _olds.get(key) != _news[key]]
-        replaces = [key for key in changed if key in self.immutable and not isinstance(_news[key], Unknown)]
+        # When the engine replaces a pool or a network, it asks with an unknown name for it who must go before.
+        unknown = [key for key in self.references if isinstance(_news[key], Unknown)]
+        replaces = [key for key in changed if key in (*self.immutable, *unknown)]
         if self.in_project and replaced_in(_olds, _news, "lxd", "project"):
             replaces.append("lxd")
         replaces += self.replaced(_olds, _news)
@@ -330,54 +330,3 @@ class Entity(dynamic.Resource):
             },
             pulumi.ResourceOptions.merge(own, opts),
         )
-
-
-def strings(value: Any) -> Any:
-    """Inputs as LXD wants them: every scalar a string. Numbers arrive as floats; unknown values stay unknown."""
-    match value:
-        case dict():
-            return {key: strings(item) for key, item in value.items() if item is not None}
-        case list():
-            return [strings(item) for item in value]
-        case bool():
-            return str(value).lower()
-        case float() if value.is_integer():
-            return str(int(value))
-        case int() | float():
-            return str(value)
-    return value
-
-
-def replaced_in(olds: Props, news: Props, field: str, key: str) -> bool:
-    """Whether `key` inside the input `field` is known to change."""
-    if isinstance(news[field], Unknown) or isinstance(new := news[field].get(key), Unknown):
-        return False
-    return bool(new != olds[field].get(key))
-
-
-def endpoint_problems(lxd: Any) -> Iterator[Problem]:
-    if isinstance(lxd, Unknown):
-        return
-    for key in Endpoint.__annotations__:
-        if lxd.get(key) in (None, ""):
-            yield "lxd", f"{key} is missing: give host, port, user, privateKey, hostKey, socket and project"
-    if isinstance(key := lxd.get("hostKey"), str) and not re.match(r"(ssh|ecdsa)-\S+ AAAA", key):
-        yield "lxd", f'hostKey {key!r} is not a public key as in authorized_keys, "ssh-ed25519 AAAA…"'
-
-
-def device_problems(devices: Any) -> Iterator[Problem]:
-    """What LXD would say late, or never: an incomplete override of a profile's device."""
-    if isinstance(devices, Unknown):
-        return
-    for name, device in devices.items():
-        if isinstance(device, Unknown) or any(isinstance(value, Unknown) for value in device.values()):
-            continue
-        if "type" not in device:
-            yield "devices", f"{name} has no type; a device of an instance replaces the profile's, it must be complete"
-        elif "ipv4.address" in device and device["type"] == "nic" and not device.keys() & {"network", "parent"}:
-            yield "devices", f"{name} has ipv4.address and no network; give both, the profile's device is replaced"
-
-
-def user_data_problems(config: Any) -> Iterator[Problem]:
-    if not isinstance(config, Unknown) and {"cloud-init.user-data", "user.user-data"} <= config.keys():
-        yield "config", "cloud-init.user-data and user.user-data are both set; which one counts is ambiguous: keep one"

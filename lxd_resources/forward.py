@@ -7,7 +7,8 @@ import pulumi
 from pulumi import dynamic
 
 from .endpoint import Endpoint
-from .entity import Entity, Props, Provider
+from .entity import Entity, Provider
+from .inputs import Props
 
 
 class Port(TypedDict):

@@ -19,11 +19,11 @@ def addresses(lxd: Lxd, live: Json) -> Json:
     interfaces = (state or {}).get("network") or {}
     found = {"ipv4_address": "", "mac_address": ""}
     for device, settings in live["expanded_devices"].items():
-        name = settings.get("name") or live["config"].get(f"volatile.{device}.name") or device
-        if settings["type"] != "nic" or name not in interfaces or found["ipv4_address"]:
+        name = settings.get("name") or live["config"].get(f"volatile.{device}.name", device)
+        if settings["type"] != "nic" or found["ipv4_address"]:
             continue
-        found["mac_address"] = interfaces[name]["hwaddr"]
-        for address in interfaces[name]["addresses"]:
+        found["mac_address"] = live["config"].get(f"volatile.{device}.hwaddr") or settings.get("hwaddr", "")
+        for address in interfaces.get(name, {}).get("addresses", []):
             if address["family"] == "inet" and address["scope"] == "global":
                 found["ipv4_address"] = address["address"]
                 break

@@ -10,15 +10,8 @@ from pulumi.output import Unknown
 from . import guest
 from .client import Lxd, LxdError
 from .endpoint import Endpoint
-from .entity import (
-    Devices,
-    Entity,
-    Problem,
-    Props,
-    Provider,
-    device_problems,
-    user_data_problems,
-)
+from .entity import Entity, Provider
+from .inputs import Devices, Problem, Props, device_problems, proxy_problems, user_data_problems
 
 IMAGE = "user.pulumi.image"
 SERVERS = {"ubuntu": "https://cloud-images.ubuntu.com/releases/", "images": "https://images.lxd.canonical.com"}
@@ -31,10 +24,12 @@ class InstanceProvider(Provider):
     collection = "instances"
     fields = ("config", "devices", "profiles")
     immutable = ("name", "image")
+    references = ("profiles", "devices")
     server_set = ("volatile.", "image.", IMAGE)
 
     def problems(self, news: Props) -> Iterator[Problem]:
         yield from device_problems(news["devices"])
+        yield from proxy_problems(news["devices"])
         yield from user_data_problems(news["config"])
         image, wait_for = news["image"], news["wait_for"]
         if isinstance(image, str) and (image.partition(":")[0] not in (*SERVERS, "local") or image.endswith(":")):

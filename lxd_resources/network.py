@@ -6,7 +6,8 @@ import pulumi
 
 from .client import Lxd
 from .endpoint import Endpoint
-from .entity import Adopt, Entity, Problem, Props, Provider
+from .entity import Adopt, Entity, Provider
+from .inputs import Problem, Props
 
 
 class NetworkProvider(Provider):

@@ -5,13 +5,15 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from .endpoint import Endpoint
-from .entity import Adopt, Devices, Entity, Problem, Props, Provider, device_problems, user_data_problems
+from .entity import Adopt, Entity, Provider
+from .inputs import Devices, Problem, Props, device_problems, user_data_problems
 
 
 class ProfileProvider(Provider):
     kind = "profile"
     collection = "profiles"
     fields = ("config", "devices")
+    references = ("devices",)
 
     def problems(self, news: Props) -> Iterator[Problem]:
         yield from device_problems(news["devices"])

@@ -6,7 +6,8 @@ import pulumi
 
 from .client import Lxd
 from .endpoint import Endpoint
-from .entity import Adopt, Entity, Props, Provider
+from .entity import Adopt, Entity, Provider
+from .inputs import Props
 
 
 class ProjectProvider(Provider):

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 import pulumi
 
 from .endpoint import Endpoint
-from .entity import Adopt, Entity, Props, Provider, replaced_in
+from .entity import Adopt, Entity, Provider
+from .inputs import Props, replaced_in
 
 
 class StoragePoolProvider(Provider):

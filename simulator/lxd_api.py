@@ -314,6 +314,7 @@ class LxdApi:
                 address = device.get("ipv4.address", chosen)
                 addresses += [{"family": "inet", "address": address, "netmask": "24", "scope": "global"}]
             hwaddr = ":".join(["00", "16", "3e", digest[0:2], digest[2:4], digest[4:6]])
+            instance["config"][f"volatile.{name}.hwaddr"] = hwaddr
             interfaces[device.get("name", name)] = {
                 "hwaddr": hwaddr,
                 "host_name": f"veth{digest[:8]}",

@@ -1,13 +1,15 @@
 """The providers against a real LXD, through their public methods, over a real sshd."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from lxd_resources.client import LxdError
-from lxd_resources.entity import Props, Provider
+from lxd_resources.entity import Provider
 from lxd_resources.forward import ForwardProvider
+from lxd_resources.inputs import Props
 from lxd_resources.instance import InstanceProvider
 from lxd_resources.network import NetworkProvider
 from lxd_resources.profile import ProfileProvider
@@ -131,7 +133,7 @@ def test_project(make: Make, query: Query) -> None:
 
 
 def test_profile_default_is_adopted_and_restored(make: Make, pool: Props, query: Query) -> None:
-    before = {"config": {"user.mine": "1"}, "devices": {"extra": {"type": "none"}}}
+    before: Props = {"config": {"user.mine": "1"}, "devices": {"extra": {"type": "none"}}}
     query("PUT", f"profiles/default?project={PROJECT}", before)
     devices = {"root": {"type": "disk", "path": "/", "pool": pool["name"]}}
 
@@ -158,8 +160,8 @@ def test_profile_of_somebody_else_is_left_alone(endpoint: Props, project: str, q
 
     with pytest.raises(LxdError, match="it exists and is not ours"):
         provider.create(checked(provider, endpoint, name="theirs", devices={}))
+    inputs = {"name": "theirs", "devices": {}, "adopt": "if-equal", "config": {"limits.cpu": "2"}}
     with pytest.raises(LxdError, match=r"it exists with another config limits\.cpu"):
-        inputs = {"name": "theirs", "devices": {}, "adopt": "if-equal", "config": {"limits.cpu": "2"}}
         provider.create(checked(provider, endpoint, **inputs))
 
     assert query("GET", f"profiles/theirs?project={PROJECT}")["config"] == {"limits.cpu": "1"}
@@ -252,8 +254,6 @@ def test_cloud_init_that_failed_is_said_with_its_detail(
     outs = make(InstanceProvider(), **node(pool, network, image))
     query_file = "status: error\ndetail: ('runcmd', no such file)\n"
     provider = InstanceProvider()
-    import subprocess
-
     subprocess.run(
         ["lxc", "exec", "--project", PROJECT, "node1", "--", "sh", "-c", "cat > /etc/cloud-status"],
         input=query_file,
@@ -286,7 +286,7 @@ def test_forward(make: Make, network: Props, subnet: str, query: Query) -> None:
 def test_wrong_host_key_is_refused(endpoint: Props, project: str) -> None:
     other = {**endpoint, "hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGXQ6uQz3ffJ6xWgmzJYnYw3E5mWyu8M0wcCjFS4pF5D"}
     provider = ProfileProvider()
-    with pytest.raises(LxdError, match="host key of .* is not the pinned one"):
+    with pytest.raises(LxdError, match=r"host key of .* is not the pinned one"):
         provider.create(checked(provider, other, name="never", devices={}))
 
 

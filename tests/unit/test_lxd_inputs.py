@@ -82,7 +82,8 @@ def test_any_input_may_be_unknown(provider: Provider, inputs: dict[str, Any]) ->
         news = {**inputs, key: UNKNOWN}
         assert failures(provider, **news) == []
         result = provider.diff("", outs(provider, inputs), provider.check({}, news).inputs)
-        assert (result.changes, result.replaces) == (key != "__provider", [])
+        replaced = [key] if key in (*provider.immutable, *provider.references) else []
+        assert (result.changes, result.replaces) == (key != "__provider", replaced)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,12 @@ BOTH = "cloud-init.user-data and user.user-data are both set; which one counts i
             PROFILE,
             {"config": {"cloud-init.user-data": "a", "user.user-data": "b"}},
             ("config", BOTH),
+        ),
+        (
+            InstanceProvider(),
+            INSTANCE,
+            {"devices": {"api": {"type": "proxy", "nat": True}}},
+            ("devices", "api has nat=true, which needs a device of the instance with a static ipv4.address"),
         ),
         (
             ProfileProvider(),
