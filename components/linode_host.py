@@ -60,7 +60,7 @@ class LinodeHost(pulumi.ComponentResource):
         ]
         firewall = linode.Firewall(
             f"{name}-firewall",
-            label=args["label"][:32],
+            label=args["label"][:32].rstrip("-_."),  # as long as it may be, and no sign at its end
             inbound_policy="DROP",
             outbound_policy="ACCEPT",
             inbounds=[

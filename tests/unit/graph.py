@@ -1,0 +1,407 @@
+"""The program's graph as the engine would be told of it: the real `__main__.py` under Pulumi's mocks.
+
+Nothing is created: what resources would answer is made up by `answer`, with secrets that tests look for.
+"""
+
+import asyncio
+import contextvars
+import json
+import runpy
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import IPv4Network
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import pulumi
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf import empty_pb2, json_format
+from google.protobuf.struct_pb2 import Struct
+from pulumi.runtime.mocks import MockEngine, MockMonitor, MockResourceArgs, Mocks, MockSettings
+from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.settings import configure
+from pulumi.runtime.stack import run_in_stack
+
+from components.remote import SCRIPTS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = "cilium-bgp"
+SIGNATURE, SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""What stands for a value that a preview does not know."""
+
+SSH_KEY = (
+    Ed25519PrivateKey.generate()
+    .private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    .decode()
+)
+BGP_PASSWORD = "canary-of-bgp"
+NGROK_TOKEN = "canary-of-ngrok"
+JOIN_TOKEN = "K10canary-of-k3s::server:0"
+KUBECONFIG = "canary-of-kubeconfig"
+CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, JOIN_TOKEN, KUBECONFIG)
+"""What no one may see in plain text; of the SSH key a line that is its own."""
+
+HOST_ADDRESS = "198.51.100.7"
+HOST_KEY = "ssh-ed25519 AAAAhost"
+HOST_PUBLIC_KEY = "ssh-ed25519 AAAAmade-on-the-host"
+
+DEV: dict[str, Any] = {
+    key.removeprefix(f"{PROJECT}:"): value
+    for key, value in yaml.safe_load((ROOT / "Pulumi.dev.yaml").read_text())["config"].items()
+}
+DEV["host"]["adminCidrs"] = ["203.0.113.0/28", "2001:db8::/64"]
+EXISTING = {
+    "kind": "existing",
+    "address": "192.0.2.10",
+    "port": 2222,
+    "user": "admin",
+    "hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh",
+}
+MD5 = {"authentication": "md5"}
+
+
+def values(**roots: Any) -> dict[str, Any]:
+    """The stack `dev` with changes: `host` and `nodes` are replaced, of the other maps only the given keys."""
+    return DEV | {
+        root: {**DEV.get(root, {}), **change}
+        if isinstance(change, Mapping) and root not in ("host", "nodes")
+        else change
+        for root, change in roots.items()
+    }
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A value that the program has marked as a secret."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command line, taken apart."""
+
+    file: str
+    parameters: tuple[str, ...]
+    seconds: int
+    sudo: bool
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One RegisterResource request."""
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    custom: bool
+    inputs: dict[str, Any]
+    dependencies: frozenset[str]
+    property_dependencies: dict[str, frozenset[str]]
+    provider: str
+    protect: bool
+    delete_before_replace: bool
+    deleted_with: str
+    additional_secret_outputs: frozenset[str]
+    retain_on_delete: bool
+    ignore_changes: tuple[str, ...]
+    replace_on_changes: tuple[str, ...]
+
+    def ran(self, operation: str = "create") -> Ran:
+        """What this command runs."""
+        return taken_apart(self.inputs[operation])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All that a program has registered; resources and outputs by URN."""
+
+    resources: dict[str, Registered] = field(default_factory=dict)
+    registered_outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Registered:
+        (found,) = (its for its in self.resources.values() if its.name == name)
+        return found
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(self.resources.values())
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The stack's."""
+        (found,) = (its for urn, its in self.registered_outputs.items() if "::pulumi:pulumi:Stack::" in urn)
+        return found
+
+    def outputs_of(self, component: str) -> dict[str, Any]:
+        return self.registered_outputs[self[component].urn]
+
+    def children(self, component: str) -> dict[str, Registered]:
+        return {its.name: its for its in self if its.parent == self[component].urn}
+
+    def before(self, resource: Registered) -> set[str]:
+        """Names of all that must be there before `resource` is created."""
+        return {name_of(urn) for urn in self._reached(resource.urn, lambda its: its.dependencies)}
+
+    def dies_with(self, resource: Registered) -> set[str]:
+        """Names of all whose end is its end."""
+        return {
+            name_of(urn)
+            for urn in self._reached(resource.urn, lambda its: [its.deleted_with] if its.deleted_with else [])
+        }
+
+    def _reached(self, urn: str, edges: Callable[[Registered], Iterable[str]]) -> set[str]:
+        reached: set[str] = set()
+        ahead = list(edges(self.resources[urn]))
+        while ahead:
+            if (here := ahead.pop()) not in reached:
+                reached.add(here)
+                ahead += edges(self.resources[here])
+        return reached
+
+
+def name_of(urn: str) -> str:
+    return urn.rpartition("::")[2]
+
+
+def taken_apart(command: str) -> Ran:
+    """The parts of a command line of components/remote.py."""
+    words = shlex.split(command)
+    if sudo := words[:2] == ["sudo", "-n"]:
+        del words[:2]
+    assert words[:3] == ["timeout", "-k", "10"], words
+    seconds, interpreter, dash_c, text, *rest = words[3:]
+    assert (interpreter, dash_c) in (("sh", "-c"), ("python3", "-c"))
+    if interpreter == "sh":
+        file, *rest = rest
+        assert text == (SCRIPTS / "lib.sh").read_text() + (SCRIPTS / file).read_text()
+    else:
+        (file,) = (path.name for path in SCRIPTS.glob("*.py") if path.read_text() == text)
+    return Ran(file, tuple(rest), int(seconds), sudo)
+
+
+def strings(value: Any, *, secret_too: bool) -> Iterator[str]:
+    """Every text within `value`."""
+    match value:
+        case Secret():
+            if secret_too:
+                yield from strings(value.value, secret_too=True)
+        case Mapping():
+            for key, item in value.items():
+                yield key
+                yield from strings(item, secret_too=secret_too)
+        case list():
+            for item in value:
+                yield from strings(item, secret_too=secret_too)
+        case _:
+            yield str(value)
+
+
+def plain(value: Any) -> Any:
+    """`value` without its marks of secrecy."""
+    match value:
+        case Secret():
+            return plain(value.value)
+        case dict():
+            return {key: plain(item) for key, item in value.items()}
+        case list():
+            return [plain(item) for item in value]
+    return value
+
+
+def stack(values: Mapping[str, Any] = DEV, secrets: Mapping[str, str] | None = None, *, preview: bool = False) -> Graph:
+    """What `__main__.py` makes of a configuration. `preview`: nothing that a resource answers is known.
+
+    Without `secrets`, those that the configuration needs.
+    """
+    if secrets is None:
+        secrets = {"sshPrivateKey": SSH_KEY}
+        if values.get("bgp", {}).get("authentication") == "md5":
+            secrets |= {"bgpPassword": BGP_PASSWORD}
+        if values.get("exposure", {}).get("mode") == "ngrok":
+            secrets |= {"ngrokAuthtoken": NGROK_TOKEN}
+    config = {f"{PROJECT}:{root}": json.dumps(value) for root, value in values.items()}
+    config |= {f"{PROJECT}:{root}": value for root, value in secrets.items()}
+
+    def program() -> None:
+        pulumi.runtime.set_all_config(config, [f"{PROJECT}:{root}" for root in secrets])
+        runpy.run_path(str(ROOT / "__main__.py"))
+
+    return registered(program, preview=preview)
+
+
+@cache
+def dev() -> Graph:
+    """The article's stack; shared by the tests, which only look at it."""
+    return stack()
+
+
+def registered(program: Callable[[], object], *, preview: bool = False) -> Graph:
+    """What `program` registers in a stack of its own."""
+    monitor = Monitor(preview)
+
+    async def run() -> None:
+        configure(
+            MockSettings(
+                monitor=monitor,
+                monitor_features=set(monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures),
+                engine=MockEngine(None),
+                project=PROJECT,
+                stack="dev",
+                dry_run=preview,
+                organization=None,
+                callbacks=None,
+            )
+        )
+        await run_in_stack(lambda: program() and None)
+
+    # Pulumi's settings are context variables: one stack leaves nothing to the next.
+    contextvars.copy_context().run(asyncio.run, run())
+    return monitor.graph
+
+
+class NoMocks(Mocks):
+    """Unused: Monitor answers by itself."""
+
+    def call(self, args: Any) -> Any:
+        raise NotImplementedError(args.token)
+
+    def new_resource(self, args: MockResourceArgs) -> Any:
+        raise NotImplementedError(args.name)
+
+
+class Monitor(MockMonitor):
+    """Records requests whole; Pulumi's own hides their options."""
+
+    def __init__(self, preview: bool) -> None:
+        super().__init__(NoMocks())
+        self.preview = preview
+        self.graph = Graph()
+        self._lock = Lock()
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
+        urn = self.make_urn(request.parent, request.type, request.name)
+        if request.type == "pulumi:pulumi:Stack":
+            return resource_pb2.RegisterResourceResponse(urn=urn)
+        its = Registered(
+            urn=urn,
+            type=request.type,
+            name=request.name,
+            parent=request.parent,
+            custom=request.custom,
+            inputs=decoded(json_format.MessageToDict(request.object)),
+            dependencies=frozenset(request.dependencies),
+            property_dependencies={key: frozenset(its.urns) for key, its in request.propertyDependencies.items()},
+            provider=request.provider,
+            protect=request.protect,
+            delete_before_replace=request.deleteBeforeReplace,
+            deleted_with=request.deletedWith,
+            additional_secret_outputs=frozenset(request.additionalSecretOutputs),
+            retain_on_delete=request.retainOnDelete,
+            ignore_changes=tuple(request.ignoreChanges),
+            replace_on_changes=tuple(request.replaceOnChanges),
+        )
+        with self._lock:
+            assert urn not in self.graph.resources, f"{urn} is registered twice"
+            self.graph.resources[urn] = its
+        state, id_ = dict(its.inputs), ""
+        if its.custom and not self.preview:
+            id_ = "4711"
+            state |= answer(its)
+        state |= {key: Secret(state[key]) for key in its.additional_secret_outputs & state.keys()}
+        answered = Struct()
+        json_format.ParseDict(encoded(state), answered)
+        return resource_pb2.RegisterResourceResponse(urn=urn, id=id_, object=answered)
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802
+        self.graph.registered_outputs[request.urn] = decoded(json_format.MessageToDict(request.outputs))
+        return empty_pb2.Empty()
+
+
+def decoded(value: Any) -> Any:
+    match value:
+        case {**its} if its.get(SIGNATURE) == SECRET_SIGNATURE:
+            return Secret(decoded(its["value"]))
+        case dict():
+            return {key: decoded(item) for key, item in value.items()}
+        case list():
+            return [decoded(item) for item in value]
+        case float() if value.is_integer():
+            return int(value)
+    return value
+
+
+def encoded(value: Any) -> Any:
+    match value:
+        case Secret():
+            return {SIGNATURE: SECRET_SIGNATURE, "value": encoded(value.value)}
+        case dict():
+            return {key: encoded(item) for key, item in value.items()}
+        case list():
+            return [encoded(item) for item in value]
+    return value
+
+
+def answer(its: Registered) -> dict[str, Any]:
+    """What the resource would have after its creation, besides its inputs."""
+    match its.type.removeprefix("pulumi-python:dynamic/"):
+        case "command:remote:Command":
+            return {"stdout": printed(plain(its.inputs)), "stderr": ""}
+        case "linode:index/instance:Instance":
+            return {"ipv4s": [HOST_ADDRESS]}
+        case "cilium-bgp:HostKey":
+            return {"key": HOST_KEY}
+        case "lxd:Instance":
+            address = plain(its.inputs["devices"])["eth0"]["ipv4.address"]
+            return {
+                "ipv4_address": address,
+                "mac_address": f"00:16:3e:00:00:{int(address.rpartition('.')[2]):02x}",
+                "status": "Running",
+                "ssh_host_key": f"ssh-ed25519 AAAA{its.inputs['name']}",
+            }
+        case "kubernetes:helm.sh/v3:Release":
+            return {"status": {"revision": 1, "status": "deployed"}}
+        case "kubernetes:core/v1:Service" if its.inputs["spec"]["type"] == "LoadBalancer":
+            return {"status": {"loadBalancer": {"ingress": [{"ip": "10.26.23.35"}]}}}
+    return {}
+
+
+def printed(inputs: Mapping[str, Any]) -> str:
+    """Standard output of a command's script."""
+    ran = taken_apart(inputs["create"])
+    match ran.file, ran.parameters:
+        case "lxd_install.sh", _:
+            return "/var/lib/lxd/unix.socket"
+        case "kernel_prepare.sh", (first, second, *_):
+            return f"{first},{second}"
+        case "ssh_key.sh", _:
+            return HOST_PUBLIC_KEY
+        case (("frr.sh" | "node_joined.sh"), (first, *_)):
+            return first
+        case "k3s_token.sh", _:
+            return JOIN_TOKEN
+        case "k3s_kubeconfig.sh", _:
+            return KUBECONFIG
+        case "cilium_ready.sh", (_, revision, nodes, *workloads):
+            return f"revision {revision} on {nodes}: {' '.join(workloads)}"
+        case "load_balancer_ips.py", (_, pool, *services):
+            return json.dumps(dict(zip(services, map(str, IPv4Network(pool)), strict=False)))
+        case "proof.py", (_, nodes, addresses, *http):
+            return json.dumps(
+                {
+                    "sessions": {name: {"state": "Established", "prefixes": 1} for name in json.loads(nodes)},
+                    "routes": {address: ["10.26.23.11"] for address in json.loads(addresses).values()},
+                    "http": dict.fromkeys(http, 200),
+                }
+            )
+        case "ngrok.sh", _:
+            return "https://shown.ngrok.example"
+        case "l7_check.sh", _:
+            return "HTTP/1.1 200 OK"
+    return ""

@@ -1,0 +1,121 @@
+"""FRR on the host: what it is told, and in what order."""
+
+from typing import Any
+
+import pytest
+
+from components.bgp_router import BgpRouterArgs, frr_conf
+from components.remote import Connection
+from tests.unit.graph import BGP_PASSWORD, MD5, Secret, dev, plain, stack, values
+
+ARGS: BgpRouterArgs = {
+    "connection": Connection(host="192.0.2.10", private_key="", host_key=""),
+    "machine": None,
+    "bridge": "lxdbr0",
+    "address": "10.26.23.1",
+    "asn": 64512,
+    "node_asn": 64513,
+    "nodes": ["10.26.23.11", "10.26.23.12"],
+    "pool": "10.26.23.32/27",
+    "pod_cidr": "10.42.0.0/16",
+    "hold_time_seconds": 9,
+    "keepalive_seconds": 3,
+    "password": None,
+}
+WHOLE = """\
+! Written by cilium-bgp. What was here before is in /var/lib/cilium-bgp/frr and comes back on destroy.
+frr defaults datacenter
+log syslog informational
+service integrated-vtysh-config
+!
+ip prefix-list CILIUM seq 10 permit 10.26.23.32/27 ge 32 le 32
+ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32
+!
+route-map FROM-NODES permit 10
+ match ip address prefix-list CILIUM
+!
+route-map TO-NODES deny 10
+!
+router bgp 64512
+ bgp router-id 10.26.23.1
+ no bgp default ipv4-unicast
+ no bgp ebgp-requires-policy
+ bgp bestpath as-path multipath-relax
+ neighbor NODES peer-group
+ neighbor NODES remote-as 64513
+ neighbor NODES password s3cret
+ neighbor NODES timers 3 9
+ neighbor NODES passive
+ neighbor NODES graceful-restart-helper
+ neighbor 10.26.23.11 peer-group NODES
+ neighbor 10.26.23.12 peer-group NODES
+ address-family ipv4 unicast
+  neighbor NODES activate
+  neighbor NODES soft-reconfiguration inbound
+  neighbor NODES route-map FROM-NODES in
+  neighbor NODES route-map TO-NODES out
+  neighbor NODES maximum-prefix 48
+  maximum-paths 64
+  maximum-paths ibgp 64
+ exit-address-family
+exit
+"""
+
+
+def test_the_whole_configuration() -> None:
+    assert frr_conf(ARGS, "s3cret") == WHOLE
+
+
+def test_without_password_or_pod_range_their_lines_are_missing_and_no_other() -> None:
+    bare = frr_conf({**ARGS, "pod_cidr": None}, None)
+    gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
+    assert gone == ["ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32", " neighbor NODES password s3cret"]
+    assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
+
+
+@pytest.mark.parametrize(("pool", "most"), [("10.26.23.32/27", 48), ("10.26.23.40/32", 17), ("10.26.22.0/24", 272)])
+def test_a_node_may_announce_every_address_of_the_pool(pool: str, most: int) -> None:
+    assert f"  neighbor NODES maximum-prefix {most}" in frr_conf({**ARGS, "pool": pool}, None).splitlines()
+
+
+def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:
+    lines = plain(dev()["router-frr"].inputs["stdin"]).splitlines()
+    assert "router bgp 64512" in lines
+    assert " neighbor NODES remote-as 64512" in lines
+    assert " neighbor NODES timers 30 90" in lines
+    assert [line for line in lines if line.endswith(" peer-group NODES")] == [
+        f" neighbor 10.26.23.{last} peer-group NODES" for last in (11, 12, 13)
+    ]
+
+
+def changed(**bgp: Any) -> list[str]:
+    lines: list[str] = plain(stack(values(bgp=bgp))["router-frr"].inputs["stdin"]).splitlines()
+    return lines
+
+
+def test_settings_reach_the_router() -> None:
+    lines = changed(
+        localAsn=65001, peerAsn=65000, holdTimeSeconds=9, keepaliveTimeSeconds=3, announcePodCidr=False, **MD5
+    )
+    assert "router bgp 65000" in lines
+    assert " neighbor NODES remote-as 65001" in lines
+    assert " neighbor NODES timers 3 9" in lines
+    assert f" neighbor NODES password {BGP_PASSWORD}" in lines
+    assert not [line for line in lines if "10.42.0.0/16" in line]
+
+
+def test_it_listens_on_the_bridge_and_comes_after_it() -> None:
+    frr = dev()["router-frr"]
+    assert (frr.ran().file, frr.ran().parameters) == ("frr.sh", ("10.26.23.1", "lxdbr0"))
+    assert "topology-bridge" in dev().before(frr)
+    assert frr.ran("delete").file == "frr_restore.sh"
+    assert dev().dies_with(frr) == {"host-instance"}
+
+
+def test_its_configuration_is_secret_with_a_password_and_without() -> None:
+    assert isinstance(dev()["router-frr"].inputs["stdin"], Secret)
+    assert isinstance(stack(values(bgp=MD5))["router-frr"].inputs["stdin"], Secret)
+
+
+def test_outputs() -> None:
+    assert dev().outputs_of("router") == {"peerAddress": "10.26.23.1", "peerAsn": 64512}

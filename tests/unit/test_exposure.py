@@ -1,0 +1,72 @@
+"""How Services are reached from outside the host: three ways."""
+
+import pytest
+
+from components.exposure import NGROK_ARCHIVE
+from tests.unit.graph import EXISTING, HOST_ADDRESS, NGROK_TOKEN, Secret, dev, stack, values
+
+FCDEMO, TRAEFIK = "default/fcdemo-service", "kube-system/traefik"
+FORWARD = {
+    "mode": "forward",
+    "cidrs": ["198.51.100.0/24"],
+    "forwards": [
+        {"service": FCDEMO, "servicePort": 80, "hostPort": 8080},
+        {"service": TRAEFIK, "servicePort": 443, "hostPort": 8443},
+    ],
+}
+
+
+def test_none_creates_nothing() -> None:
+    assert dev().children("exposure") == {}
+    assert dev().outputs_of("exposure")["urls"] == dev().outputs["urls"] == {}
+
+
+@pytest.mark.parametrize("exposure", [{"mode": "none"}, {"mode": "ngrok"}, FORWARD])
+def test_the_lines_to_type_are_there_whatever_the_mode(exposure: dict[str, object]) -> None:
+    its = stack(values(exposure=exposure))
+    assert its.outputs_of("exposure")["sshCommands"] == {
+        TRAEFIK: f"ssh root@{HOST_ADDRESS} -N -L 8080:10.26.23.32:80",
+        FCDEMO: f"ssh root@{HOST_ADDRESS} -N -L 8080:10.26.23.35:80",
+    }
+    assert its.outputs_of("exposure")["sshCommands"].items() <= its.outputs["ssh_commands"].items()
+
+
+def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
+    its = stack(values(exposure={"mode": "ngrok"}))
+    assert set(its.children("exposure")) == {"exposure-ngrok"}
+    agent = its["exposure-ngrok"]
+    assert (agent.ran().file, agent.ran().parameters) == ("ngrok.sh", ("10.26.23.35", NGROK_ARCHIVE))
+    assert agent.inputs["stdin"] == Secret(NGROK_TOKEN)
+    assert agent.ran("delete").file == "ngrok_remove.sh"
+    assert agent.deleted_with == its["host-instance"].urn
+    assert "proof-addresses" in its.before(agent), "that is where the address is from"
+    assert its.outputs["urls"] == {FCDEMO: "https://shown.ngrok.example"}
+
+
+def test_forward_gives_the_hosts_ports_to_services() -> None:
+    its = stack(values(exposure=FORWARD))
+    assert set(its.children("exposure")) == {"exposure-forward"}
+    forward = its["exposure-forward"]
+    assert forward.type == "pulumi-python:dynamic/lxd:Forward"
+    asked = {key: value for key, value in forward.inputs.items() if key not in ("lxd", "owner", "__provider")}
+    assert asked == {
+        "network": "lxdbr0",
+        "listen_address": HOST_ADDRESS,
+        "ports": [
+            {"protocol": "tcp", "listen_port": 8080, "target_address": "10.26.23.35", "target_port": 80},
+            {"protocol": "tcp", "listen_port": 8443, "target_address": "10.26.23.32", "target_port": 443},
+        ],
+        "config": {},
+    }
+    assert isinstance(forward.inputs["lxd"], Secret)
+    assert forward.deleted_with == its["host-instance"].urn
+    assert its.outputs["urls"] == {
+        FCDEMO: f"http://{HOST_ADDRESS}:8080",
+        TRAEFIK: f"http://{HOST_ADDRESS}:8443",
+    }
+
+
+def test_on_a_machine_you_have_the_forward_is_deleted_with_nothing() -> None:
+    its = stack(values(host=EXISTING, exposure=FORWARD))
+    assert its["exposure-forward"].inputs["listen_address"] == EXISTING["address"]
+    assert its["exposure-forward"].deleted_with == ""

@@ -1,0 +1,106 @@
+"""The host as a Linode VM, and the article's values for it."""
+
+from settings.keys import public_key
+from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Secret, dev, plain, stack, values
+
+
+def test_the_vm_is_the_articles() -> None:
+    instance = dev()["host-instance"]
+    assert instance.type == "linode:index/instance:Instance"
+    assert instance.inputs == {
+        "label": "lxdserver",
+        "region": "eu-central",
+        "type": "g7-highmem-1",
+        "image": "linode/ubuntu22.04",
+        "authorizedKeys": [public_key(SSH_KEY)],
+        "firewallId": 4711,
+        "booted": True,
+        "backupsEnabled": False,
+        "privateIp": False,
+    }
+    assert instance.delete_before_replace, "labels are unique in an account"
+    assert not instance.protect
+
+
+def test_linode_users_and_protection_are_configured() -> None:
+    instance = stack(values(host=DEV["host"] | {"authorizedUsers": ["alice"]}, protect=True))["host-instance"]
+    assert instance.inputs["authorizedUsers"] == ["alice"]
+    assert instance.protect
+
+
+def test_the_firewall_drops_all_but_ssh_and_the_api_from_the_administrators() -> None:
+    firewall = dev()["host-firewall"]
+    administrators = {"protocol": "TCP", "action": "ACCEPT", "ipv4s": ["203.0.113.0/28"], "ipv6s": ["2001:db8::/64"]}
+    assert firewall.inputs == {
+        "label": "lxdserver",
+        "inboundPolicy": "DROP",
+        "outboundPolicy": "ACCEPT",
+        "inbounds": [
+            {"label": "ssh", "ports": "22", **administrators},
+            {"label": "kubernetes-api", "ports": "6443", **administrators},
+        ],
+    }
+    assert firewall.delete_before_replace
+
+
+def test_a_family_without_networks_is_left_out_of_a_rule() -> None:
+    its = stack(values(host=DEV["host"] | {"adminCidrs": ["203.0.113.7/32"]}, k3s={"apiPort": 8443}))
+    rules = its["host-firewall"].inputs["inbounds"]
+    assert [(rule["ports"], rule["ipv4s"], rule.get("ipv6s")) for rule in rules] == [
+        ("22", ["203.0.113.7/32"], None),
+        ("8443", ["203.0.113.7/32"], None),
+    ]
+
+
+def test_forwarded_ports_are_open_to_their_own_networks_only() -> None:
+    forwards = [
+        {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080},
+        {"service": "kube-system/traefik", "servicePort": 443, "hostPort": 8443},
+    ]
+    its = stack(values(exposure={"mode": "forward", "cidrs": ["198.51.100.0/24"], "forwards": forwards}))
+    opened = {"protocol": "TCP", "action": "ACCEPT", "ipv4s": ["198.51.100.0/24"]}
+    rules = its["host-firewall"].inputs["inbounds"]
+    assert [rule["label"] for rule in rules[:2]] == ["ssh", "kubernetes-api"]
+    assert rules[2:] == [
+        {"label": "forward-8080", "ports": "8080", **opened},
+        {"label": "forward-8443", "ports": "8443", **opened},
+    ]
+
+
+def test_a_long_label_is_cut_to_what_a_firewall_may_have() -> None:
+    its = stack(values(host=DEV["host"] | {"label": f"{'a' * 31}-b"}))
+    assert its["host-instance"].inputs["label"] == f"{'a' * 31}-b"
+    assert its["host-firewall"].inputs["label"] == "a" * 31, "32 characters at most, the last one a letter or digit"
+
+
+def test_the_vm_is_never_without_its_firewall() -> None:
+    assert "host-firewall" in dev().before(dev()["host-instance"])
+    assert dev()["host-instance"].property_dependencies["firewallId"] == {dev()["host-firewall"].urn}
+
+
+def test_the_host_key_is_learned_of_this_machine_and_pinned() -> None:
+    key = dev()["host-key"]
+    assert key.type == "pulumi-python:dynamic/cilium-bgp:HostKey"
+    asked = {name: its for name, its in key.inputs.items() if name != "__provider"}
+    assert asked == {"machine": "4711", "host": HOST_ADDRESS, "port": 22, "seconds": 300}
+    assert dev().dies_with(key) == {"host-instance"}
+    on_host = [its for its in dev() if "connection" in its.inputs and its.parent == dev()["lxd"].urn]
+    assert on_host
+    for its in on_host:
+        assert its.inputs["connection"] == Secret(
+            {
+                "host": HOST_ADDRESS,
+                "port": 22,
+                "user": "root",
+                "privateKey": SSH_KEY,
+                "hostKey": HOST_KEY,
+                "dialErrorLimit": 8,
+                "perDialTimeout": 15,
+            }
+        )
+
+
+def test_outputs() -> None:
+    assert dev().outputs_of("host") == {"address": HOST_ADDRESS}
+    assert dev().outputs["host_address"] == HOST_ADDRESS
+    assert plain(dev().outputs["ssh_commands"])["host"] == f"ssh root@{HOST_ADDRESS}"

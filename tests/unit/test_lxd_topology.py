@@ -1,0 +1,193 @@
+"""The LXD entities that the cluster lives in."""
+
+import json
+from typing import Any
+
+import pytest
+
+from settings.keys import public_key
+from tests.unit.graph import (
+    HOST_ADDRESS,
+    HOST_KEY,
+    HOST_PUBLIC_KEY,
+    SSH_KEY,
+    Registered,
+    Secret,
+    dev,
+    plain,
+    stack,
+    values,
+)
+
+ENTITIES = (
+    "topology-pool",
+    "topology-bridge",
+    "topology-profile-default",
+    "topology-profile-k8s",
+    "k3s1",
+    "k3s2",
+    "k3s3",
+)
+OWNED = ("lxd", "owner", "__provider")
+
+
+def asked_for(its: Registered) -> dict[str, Any]:
+    return {key: value for key, value in its.inputs.items() if key not in OWNED}
+
+
+@pytest.mark.parametrize("name", ENTITIES)
+def test_every_entity_is_of_the_hosts_lxd_reached_by_ssh_and_that_is_secret(name: str) -> None:
+    its = dev()[name]
+    assert its.inputs["lxd"] == Secret(
+        {
+            "host": HOST_ADDRESS,
+            "port": 22,
+            "user": "root",
+            "privateKey": SSH_KEY,
+            "hostKey": HOST_KEY,
+            "socket": "/var/lib/lxd/unix.socket",
+            "project": "default",
+        }
+    )
+    assert its.additional_secret_outputs == {"lxd", "former"}
+    assert its.deleted_with == dev()["host-instance"].urn
+    assert its.delete_before_replace
+
+
+def test_the_pool_and_the_bridge_are_the_articles() -> None:
+    assert dev()["topology-pool"].type == "pulumi-python:dynamic/lxd:StoragePool"
+    assert asked_for(dev()["topology-pool"]) == {
+        "name": "default",
+        "driver": "dir",
+        "config": {},
+        "adopt": "if-equal",
+    }
+    assert dev()["topology-bridge"].type == "pulumi-python:dynamic/lxd:Network"
+    assert asked_for(dev()["topology-bridge"]) == {
+        "name": "lxdbr0",
+        "type": "bridge",
+        "config": {
+            "ipv4.address": "10.26.23.1/24",
+            "ipv4.nat": "true",
+            "ipv4.dhcp.ranges": "10.26.23.64-10.26.23.254",
+            "ipv6.address": "none",
+        },
+        "adopt": "if-equal",
+    }
+
+
+def test_the_default_profile_carries_the_keys_the_bridge_and_the_disk() -> None:
+    profile = dev()["topology-profile-default"]
+    assert profile.type == "pulumi-python:dynamic/lxd:Profile"
+    asked = asked_for(profile)
+    head, body = asked.pop("config").pop("cloud-init.user-data").split("\n", 1)
+    assert asked == {
+        "name": "default",
+        "devices": {
+            "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0"},
+            "root": {"type": "disk", "path": "/", "pool": "default"},
+        },
+        "adopt": "update",
+    }
+    assert head == "#cloud-config"
+    assert json.loads(body) == {"ssh_authorized_keys": [public_key(SSH_KEY), HOST_PUBLIC_KEY]}
+    assert {"topology-pool", "topology-bridge"} <= dev().before(profile)
+
+
+def test_the_k8s_profile_is_microk8s_without_the_shared_bpf_filesystem() -> None:
+    asked = asked_for(dev()["topology-profile-k8s"])
+    config = asked["config"]
+    assert config["security.nesting"] == config["security.privileged"] == "true"
+    assert config["linux.kernel_modules"] == "ip_vs,ip_vs_rr", "those that the host could load"
+    assert set(config["raw.lxc"].split("\n")) == {
+        "lxc.apparmor.profile=unconfined",
+        "lxc.mount.auto=proc:rw sys:rw cgroup:rw",
+        "lxc.cgroup.devices.allow=a",
+        "lxc.cgroup2.devices.allow=a",
+        "lxc.cap.drop=",
+    }
+    assert set(config) == {"security.nesting", "security.privileged", "linux.kernel_modules", "raw.lxc"}
+    assert asked["devices"]["kmsg"] == {"type": "unix-char", "source": "/dev/kmsg", "path": "/dev/kmsg"}
+    assert "/sys/fs/bpf" not in str(asked)
+    assert (asked["name"], asked["adopt"]) == ("k8s", "if-equal")
+
+
+def test_a_host_with_all_modules_built_in_lists_none() -> None:
+    from components.lxd_topology import k8s_profile
+
+    assert "linux.kernel_modules" not in k8s_profile("")
+
+
+@pytest.mark.parametrize(("name", "address"), [("k3s2", "10.26.23.12"), ("k3s3", "10.26.23.13")])
+def test_a_node_has_its_fixed_address_and_the_profiles_in_order(name: str, address: str) -> None:
+    assert dev()[name].type == "pulumi-python:dynamic/lxd:Instance"
+    assert asked_for(dev()[name]) == {
+        "name": name,
+        "image": "ubuntu:22.04",
+        "profiles": ["default", "k8s"],
+        "config": {},
+        "devices": {"eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address}},
+        "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
+        "timeout_seconds": 600,
+    }
+    assert {"topology-profile-default", "topology-profile-k8s", "topology-bridge"} <= dev().before(dev()[name])
+
+
+def test_the_host_passes_the_api_on_to_the_first_server_alone() -> None:
+    devices = {name: dev()[name].inputs["devices"] for name in ("k3s1", "k3s2", "k3s3")}
+    assert devices["k3s1"]["kubernetes-api"] == {
+        "type": "proxy",
+        "listen": "tcp:0.0.0.0:6443",
+        "connect": "tcp:127.0.0.1:6443",
+    }
+    assert [name for name, its in devices.items() if "kubernetes-api" in its] == ["k3s1"]
+
+
+def test_nodes_are_protected_by_configuration() -> None:
+    protected = stack(values(protect=True))
+    assert {its.name for its in protected if its.protect} == {"host-instance", "k3s1", "k3s2", "k3s3"}
+    assert {its.name for its in dev() if its.protect} == set()
+
+
+def test_a_project_of_its_own_comes_before_all_that_is_in_it() -> None:
+    its = stack(values(lxd={"project": "lab"}))
+    project = its["topology-project"]
+    assert project.type == "pulumi-python:dynamic/lxd:Project"
+    assert asked_for(project) == {
+        "name": "lab",
+        "config": {"features.images": "false", "features.profiles": "true", "features.storage.volumes": "true"},
+        "adopt": "never",
+    }
+    assert plain(project.inputs["lxd"])["project"] == "lab"
+    for name in ENTITIES:
+        assert "topology-project" in its.before(its[name])
+        assert plain(its[name].inputs["lxd"])["project"] == "lab"
+        assert isinstance(its[name].inputs["lxd"], Secret)
+    assert "topology-project" not in {its.name for its in dev()}
+
+
+def test_nodes_are_reached_through_the_host_with_the_host_keys_that_lxd_read() -> None:
+    connection = dev()["k3s2-mounts"].inputs["connection"]
+    host = {"host": HOST_ADDRESS, "port": 22, "user": "root", "privateKey": SSH_KEY, "hostKey": HOST_KEY}
+    limits = {"dialErrorLimit": 8, "perDialTimeout": 15}
+    assert connection == Secret(
+        {
+            "host": "10.26.23.12",
+            "port": 22,
+            "user": "ubuntu",
+            "privateKey": SSH_KEY,
+            "hostKey": "ssh-ed25519 AAAAk3s2",
+            "proxy": {**host, **limits},
+            **limits,
+        }
+    )
+
+
+def test_outputs() -> None:
+    addresses = {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
+    assert dev().outputs_of("topology") == {"nodes": addresses}
+    assert dev().outputs["nodes"] == {
+        name: {"role": "server" if name == "k3s1" else "agent", "address": address}
+        for name, address in addresses.items()
+    }
+    assert plain(dev().outputs["ssh_commands"])["k3s2"] == f"ssh root@{HOST_ADDRESS} -t ssh ubuntu@10.26.23.12"
