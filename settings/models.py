@@ -33,6 +33,7 @@ from settings.values import (
     ServiceCidr,
     TimerSeconds,
     Url,
+    Word,
 )
 
 
@@ -53,13 +54,13 @@ class LinodeSettings(_Model):
     """`linode`: the VM is created, and destroyed with the stack."""
     label: LinodeLabel = "lxdserver"
     """Name of the VM and of its firewall, unique in the Linode account."""
-    region: str = "eu-central"
+    region: Word = "eu-central"
     """Region, as `linode-cli regions list` writes it."""
-    type: str = "g7-highmem-1"
+    type: Word = "g7-highmem-1"
     """Plan, as `linode-cli linodes types` writes it: processors, memory and price."""
-    image: str = "linode/ubuntu22.04"
+    image: Word = "linode/ubuntu22.04"
     """Image, as `linode-cli images list` writes it."""
-    authorized_users: tuple[str, ...] = ()
+    authorized_users: tuple[Word, ...] = ()
     """Linode users whose SSH keys may log in as root, besides `sshPrivateKey`'s."""
     admin_cidrs: tuple[AllowedCidr, ...]
     """Networks that may reach SSH and the Kubernetes API: yours, as the internet sees it."""
@@ -76,7 +77,7 @@ class ExistingSettings(_Model):
     """IP address or DNS name that SSH dials."""
     port: Port = 22
     """TCP port of its SSH server."""
-    user: str = "root"
+    user: Word = "root"
     """Login user."""
     host_key: HostKey
     """Its public SSH host key, `TYPE BASE64`; any other key is refused. From `ssh-keyscan`."""
@@ -85,7 +86,7 @@ class ExistingSettings(_Model):
 class StoragePoolSettings(_Model):
     """Where LXD keeps the nodes' disks."""
 
-    name: str = "default"
+    name: Word = "default"
     """Name of the pool; one that exists is adopted."""
     driver: Literal["dir", "btrfs", "lvm", "zfs"] = "dir"
     """LXD's storage driver. Overlayfs in the nodes does not work on zfs."""
@@ -115,13 +116,13 @@ class BridgeSettings(_Model):
 class LxdSettings(_Model):
     """LXD on the host, and what the nodes are made of."""
 
-    project: str = "default"
+    project: Word = "default"
     """LXD project; one that exists is adopted."""
     storage_pool: StoragePoolSettings = StoragePoolSettings()
     bridge: BridgeSettings = BridgeSettings()
     image: LxdImage = "ubuntu:22.04"
     """Image of the nodes: `ubuntu:NAME`, `images:NAME` or `local:ALIAS`."""
-    login_user: str = "ubuntu"
+    login_user: Word = "ubuntu"
     """User that the image's cloud-init gives the SSH key to."""
     timeout_seconds: Seconds = 600
     """Wait for a node's address, cloud-init and SSH host key, in seconds."""
@@ -215,7 +216,7 @@ class FcDemoSettings(_Model):
 
     enabled: bool = True
     """Create it."""
-    image: str = "mcas/franceconnect-demo2:latest"
+    image: Word = "mcas/franceconnect-demo2:latest"
     """Container image; answers HTTP on port 3000."""
     replicas: Count = 4
     """Number of pods."""

@@ -19,7 +19,7 @@ SHOWN_BY_PULUMI = 32
 """Exit status by which Pulumi's language host knows that the program has said what is wrong, and adds nothing."""
 
 ROOTS = list(keys(Settings))
-STAND_INS: dict[str, object] = {"host": ExistingSettings.model_construct(kind="existing", host_key=""), "nodes": {}}
+STAND_INS: dict[str, Any] = {"host": {"kind": "linode", "adminCidrs": ["192.0.2.1"]}, "nodes": {}}
 """For a root that must be there and cannot be read, so that the other roots are still checked."""
 
 KINDS = "Write kind: linode, or kind: existing."
@@ -135,7 +135,7 @@ def _repair(raw: dict[str, Any], error: ErrorDetails) -> set[str]:
         return set()
     holder.pop(last, None)
     if not parents and last in STAND_INS:
-        holder[last] = STAND_INS[str(last)]
+        holder[last] = copy.deepcopy(STAND_INS[str(last)])
     return meant if error["type"] == "extra_forbidden" else {_key(location)}
 
 

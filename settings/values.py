@@ -75,8 +75,6 @@ def _network4(consequence: str) -> Callable[[object], IPv4Network]:
 
 def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
     def read(value: object) -> IPv4Network | IPv6Network:
-        if isinstance(value, IPv4Network | IPv6Network):
-            return value
         if not isinstance(value, str):
             raise refusal(f"{value!r} is not a network in CIDR form. Write it in quotes, like '192.0.2.0/24'.")
         try:
@@ -98,8 +96,6 @@ def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
 
 
 def _address4(value: object) -> IPv4Address:
-    if isinstance(value, IPv4Address):
-        return value
     try:
         return IPv4Address(str(value))
     except ValueError:
@@ -125,8 +121,6 @@ def _is_ipv4(value: str) -> bool:
 
 
 def _bridge_address(value: object) -> IPv4Interface:
-    if isinstance(value, IPv4Interface):
-        return value
     try:
         interface = IPv4Interface(str(value))
     except ValueError:
@@ -159,8 +153,6 @@ def _bridge_address(value: object) -> IPv4Interface:
 
 
 def _address_range(value: object) -> AddressRange:
-    if isinstance(value, AddressRange):
-        return value
     first, dash, last = str(value).partition("-")
     try:
         if not dash:
@@ -313,6 +305,12 @@ def _linode_label(value: str) -> str:
     return value
 
 
+def _word(value: str) -> str:
+    if not re.fullmatch(r"\S+", value):
+        raise refusal(f"{value!r} is empty or has a blank in it; nothing has such a name. Write a name.")
+    return value
+
+
 def _host_key(value: str) -> str:
     words = value.split()
     place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
@@ -392,5 +390,6 @@ Url = Annotated[str, AfterValidator(_url)]
 Chart = Annotated[str, AfterValidator(_chart)]
 HostAddress = Annotated[str, AfterValidator(_host)]
 LinodeLabel = Annotated[str, AfterValidator(_linode_label)]
+Word = Annotated[str, AfterValidator(_word)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
 HubbleMetric = Annotated[str, AfterValidator(_metric)]
