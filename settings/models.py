@@ -132,7 +132,8 @@ class NodeSettings(_Model):
     """A system container that is a Kubernetes node. Its key is its name."""
 
     role: Literal["server", "agent"]
-    """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only."""
+    """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only. The first server by name starts the
+    cluster: name later ones after it."""
     address: NodeAddress
     """Its fixed IPv4 address on the bridge, outside of `bgp.pool` and of the DHCP range."""
 
