@@ -5,7 +5,7 @@ STACK ?= dev
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PULUMI_SKIP_UPDATE_CHECK := true
 
-.PHONY: setup python test test-lxd lint preview up destroy
+.PHONY: setup python test test-lxd lint preview up destroy demo
 
 setup: python
 	@scripts/setup-pulumi
@@ -39,3 +39,7 @@ up: setup
 
 destroy: setup
 	pulumi destroy --stack $(STACK)
+
+# The whole dev stack in a pretend world: no account, no host, no network. A second run changes nothing.
+demo: setup
+	@python -m scripts.demo

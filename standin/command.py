@@ -76,8 +76,9 @@ class Command(Provider):
         async with contextlib.AsyncExitStack() as stack:
             client = await self.connect(resource, inputs["connection"], stack)
             process = await client.create_process(command, env=environment, errors="replace")
-            process.stdin.write(inputs.get("stdin") or "")
-            process.stdin.write_eof()
+            with contextlib.suppress(OSError):  # a command that has ended already read none of it
+                process.stdin.write(inputs.get("stdin") or "")
+                process.stdin.write_eof()
             await asyncio.gather(collect("stdout", process.stdout), collect("stderr", process.stderr))
             await process.wait_closed()
         if process.exit_status != 0:

@@ -1,0 +1,109 @@
+"""What the pretend host's router has learned: a session stands where both sides' configurations agree."""
+
+import ipaddress
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the sessions as it is configured."""
+
+    asn: int
+    peer_asn: int
+    router: str
+    """Address of the router."""
+    password: str
+
+
+@dataclass(frozen=True)
+class Router:
+    side: Side
+    neighbors: frozenset[str]
+    accepted: tuple[tuple[ipaddress.IPv4Network, int, int], ...]
+    """Prefix, and the shortest and longest length of what is accepted in it."""
+
+    def accepts(self, route: str) -> bool:
+        network = ipaddress.IPv4Network(route)
+        return any(network.subnet_of(p) and low <= network.prefixlen <= high for p, low, high in self.accepted)
+
+
+def router(conf: str) -> Router | None:
+    """The router that this frr.conf makes of FRR; None if it runs no BGP."""
+
+    def first(pattern: str) -> str:
+        found = re.search(pattern, conf, re.MULTILINE)
+        return found[1] if found else ""
+
+    if not (asn := first(r"^router bgp (\d+)")):
+        return None
+    lists = re.findall(r"^ip prefix-list \S+ seq \d+ permit (\S+)(?: ge (\d+))?(?: le (\d+))?", conf, re.MULTILINE)
+    accepted = ((ipaddress.IPv4Network(prefix), low, high) for prefix, low, high in lists)
+    return Router(
+        Side(
+            int(asn),
+            int(first(r"^ neighbor NODES remote-as (\d+)") or 0),
+            first(r"^ bgp router-id (\S+)"),
+            first(r"^ neighbor NODES password (\S+)"),
+        ),
+        frozenset(re.findall(r"^ neighbor (\S+) peer-group NODES", conf, re.MULTILINE)),
+        tuple((p, int(low or p.prefixlen), int(high or p.prefixlen)) for p, low, high in accepted),
+    )
+
+
+def nodes_side(objects: Mapping[str, Json]) -> Side | None:
+    """What the agents are told, by bgp-config or by the control plane's kinds; None where it is not complete."""
+    if config_map := objects.get("ConfigMap/kube-system/bgp-config"):
+        peer = yaml.safe_load(config_map["data"]["config.yaml"])["peers"][0]
+        return Side(peer["my-asn"], peer["peer-asn"], peer["peer-address"], peer.get("password", ""))
+    kinds = {item["kind"]: item for item in objects.values() if item["kind"].startswith("CiliumBGP")}
+    if kinds.keys() != {"CiliumBGPClusterConfig", "CiliumBGPPeerConfig", "CiliumBGPAdvertisement"}:
+        return None
+    instance = kinds["CiliumBGPClusterConfig"]["spec"]["bgpInstances"][0]
+    peer = instance["peers"][0]
+    auth = kinds["CiliumBGPPeerConfig"]["spec"].get("authSecretRef")
+    secret = objects.get(f"Secret/kube-system/{auth}", {}).get("stringData", {})
+    return Side(instance["localASN"], peer["peerASN"], peer["peerAddress"], secret.get("password", ""))
+
+
+def sessions(conf: str, objects: Mapping[str, Json], nodes: Mapping[str, str]) -> dict[str, list[str]]:
+    """Prefixes learned by session: its keys are the addresses, among those of `nodes`, whose session stands.
+
+    `nodes` has the address of each node on which an agent runs and the range of its pods.
+    """
+    its, theirs = router(conf), nodes_side(objects)
+    if not its or not theirs:
+        return {}
+    if its.side != Side(theirs.peer_asn, theirs.asn, theirs.router, theirs.password):
+        return {}
+    services = [f"{address}/32" for address in announced(objects)]
+    return {
+        address: [route for route in (*services, pods) if its.accepts(route)]
+        for address, pods in nodes.items()
+        if address in its.neighbors
+    }
+
+
+def announced(objects: Mapping[str, Json]) -> Iterator[str]:
+    """Addresses of the LoadBalancer Services that have a ready endpoint."""
+    for item in objects.values():
+        if item["kind"] == "Service" and item["spec"].get("type") == "LoadBalancer" and has_endpoint(item, objects):
+            for ingress in item.get("status", {}).get("loadBalancer", {}).get("ingress", []):
+                yield ingress["ip"]
+
+
+def has_endpoint(service: Json, objects: Mapping[str, Json]) -> bool:
+    """Whether a Deployment's pods answer it; what k3s and Cilium's chart bring along, without a selector here, does."""
+    selector = service["spec"].get("selector")
+    return not selector or any(
+        item["kind"] == "Deployment"
+        and selector.items() <= item["spec"]["template"]["metadata"]["labels"].items()
+        and item.get("status", {}).get("readyReplicas", 0) > 0
+        for item in objects.values()
+    )

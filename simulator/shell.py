@@ -1,0 +1,396 @@
+"""What the shells of the pretend host and its nodes answer to the program's own scripts, and to nothing else.
+
+Each answers what its script prints, from what the scripts before it left (host.json, see `memory`), and fails as the
+script would where that is missing. A fault's KEY is SCRIPT or NODE/SCRIPT, e.g. `frr.sh` or `k3s2/k3s_install.sh`: it
+fails with the message, or hangs until its own `timeout` ends it. Hanging k3s2/unit never becomes active, k3s2/join
+never joins, k3s2/session never establishes.
+"""
+
+import importlib.util
+import json
+import secrets
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simulator import bgp, clock, memory
+from simulator.lxd_api import LxdApi
+
+SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
+SOCKET = "/var/lib/lxd/unix.socket"
+TIMED_OUT = 124
+"""Exit status of timeout(1)."""
+READING = ("frr.sh", "k3s_install.sh", "ngrok.sh")
+"""Scripts that read standard input; the others' may stay open for ever."""
+
+Json = dict[str, Any]
+
+
+class ExitError(Exception):
+    """A script's end with a message on standard error."""
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Node:
+    """A running instance."""
+
+    id: str
+    """Its volatile.uuid: another one when it is made anew."""
+    name: str
+    address: str
+
+
+def nodes(lxd: LxdApi) -> dict[str, Node]:
+    """Running instances with a fixed address, by that address."""
+    found = {}
+    for (kind, _, name), entity in list(lxd.entities.items()):
+        if kind == "instances" and entity["status"] == "Running":
+            for device in entity["devices"].values():
+                if address := device.get("ipv4.address"):
+                    found[address] = Node(entity["config"]["volatile.uuid"], name, address)
+    return found
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Of the host, or of one node."""
+
+    lxd: LxdApi
+    node: Node | None = None
+
+    def run(self, call: "Call", stdin: str) -> str:
+        """What the script writes to standard output. Errors: ExitError."""
+        answer: Callable[..., str] | None = getattr(self, call.script.replace(".", "_"), None)
+        if answer is None:
+            raise ExitError(f"{call.script}: not simulated", 127)
+        self.fault(call.script, call.seconds)
+        return answer(stdin, *call.arguments)
+
+    def fault(self, what: str, seconds: float) -> None:
+        keys = {what, f"{self.node.name}/{what}" if self.node else f"host/{what}"}
+        for key, message in memory.faults("fail").items():
+            if key in keys:
+                raise ExitError(message)
+        if keys & set(memory.faults("hang")):
+            clock.sleep(seconds)
+            raise ExitError("", TIMED_OUT)
+
+    # On the host.
+
+    def lxd_install_sh(self, stdin: str, limit: str) -> str:
+        with memory.opened("host") as state:
+            state["lxd"] = True
+        return SOCKET
+
+    def kernel_prepare_sh(self, stdin: str, *modules: str) -> str:
+        with memory.opened("host") as state:
+            state["kernel"] = list(modules)
+        return ",".join(modules)
+
+    def kernel_restore_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("kernel", None)
+        return ""
+
+    def ssh_key_sh(self, stdin: str) -> str:
+        import asyncssh  # noqa: PLC0415
+
+        with memory.opened("host") as state:
+            if "ssh_key" not in state:
+                public = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+                state["ssh_key"] = " ".join(public.split()[:2])
+            return str(state["ssh_key"])
+
+    def frr_sh(self, stdin: str, address: str, bridge: str) -> str:
+        network = self.lxd.entities.get(("networks", "", bridge), {"config": {}})
+        if not network["config"].get("ipv4.address", "").startswith(f"{address}/"):
+            raise ExitError(f"{bridge} has no address {address}; bgpd would listen nowhere")
+        with memory.opened("host") as state:
+            state["frr"] = stdin
+        return address
+
+    def frr_restore_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("frr", None)
+        return ""
+
+    def ngrok_sh(self, stdin: str, address: str, archive: str) -> str:
+        if not stdin.strip():
+            await_(60, "a public URL from ngrok's local API (127.0.0.1:4040)", lambda: "nothing")
+        with memory.opened("host") as state:
+            state["ngrok"] = address
+        return "https://simulated.ngrok-free.example"
+
+    def ngrok_remove_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("ngrok", None)
+        return ""
+
+    def proof_py(self, stdin: str, seconds: str, nodes_: str, addresses: str, *http: str) -> str:
+        def output(*command: str) -> Json | list[Json]:
+            with memory.opened("host") as state:
+                sessions = self.sessions(state.get("frr", ""))
+            if command[0] == "vtysh":
+                router = bgp.router(state.get("frr", ""))
+                peers: Json = {peer: {"state": "Active", "pfxRcd": 0} for peer in (router.neighbors if router else ())}
+                up = {a: {"state": "Established", "pfxRcd": len(routes)} for a, routes in sessions.items()}
+                return {"peers": peers | up}
+            hops = [address for address, routes in sessions.items() if command[4] in routes]
+            return [{"dst": command[4], "nexthops": [{"gateway": hop} for hop in hops]}] if hops else []
+
+        def status(address: str) -> int | str:
+            return 200 if output("ip", "-json", "route", "show", f"{address}/32") else "timed out"
+
+        return script_program("proof.py", output=output, status=status)(
+            float(seconds), json.loads(nodes_), json.loads(addresses), list(http)
+        )
+
+    def sessions(self, conf: str) -> dict[str, list[str]]:
+        """Routes by the address of each node that has a session."""
+        with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
+            members = state.get("cluster", {}).get("members", {})
+            running = cilium(cluster) is not None
+            objects = cluster.get("objects", {})
+        hanging = memory.faults("hang")
+        agents = {
+            node.address: f"10.42.{index}.0/24"
+            for index, node in enumerate(nodes(self.lxd).values())
+            if running and members.get(node.name) == node.id and f"{node.name}/session" not in hanging
+        }
+        return bgp.sessions(conf, objects, agents)
+
+    # On a node.
+
+    def node_prepare_sh(self, stdin: str) -> str:
+        with self.own() as its:
+            its["mounts"] = True
+        return "bpf file system: device 43"
+
+    def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
+        role, version, _installer, _artifact, limit = arguments
+        node = self.at_home()
+        config = json.loads(stdin)
+        unit, other = ("k3s", "k3s-agent") if role == "server" else ("k3s-agent", "k3s")
+        with self.own() as its:
+            if its.get("role", role) != role:
+                raise ExitError(
+                    f"{node.name} already runs {other} and cannot become {role} in place; remove the node from the "
+                    "configuration, run once, then add it again"
+                )
+            if not its.get("mounts"):
+                raise ExitError("/sys/fs/bpf is , not bpf")
+            its |= {"role": role, "version": version}
+        await_(float(limit), f"{unit} on {node.name} active", lambda: self.unit(config))
+        with memory.opened("host") as state:
+            cluster = state.setdefault("cluster", {})
+            if "server" not in config and cluster.get("id") != node.id:
+                # A new datastore: the objects of a former cluster went with it.
+                with memory.opened("kubernetes") as objects:
+                    objects.clear()
+                cluster.clear()
+                cluster |= {"id": node.id, "token": f"K10{secrets.token_hex(32)}::server:{secrets.token_hex(16)}"}
+            if f"{node.name}/join" not in memory.faults("hang"):
+                cluster.setdefault("members", {})[config["node-name"]] = node.id
+        return f"k3s version {version} (simulated)"
+
+    def unit(self, config: Json) -> str:
+        """Why the unit is not active; nothing if it is."""
+        if f"{self.at_home().name}/unit" in memory.faults("hang"):
+            return "activating"
+        if server := config.get("server"):
+            with memory.opened("host") as state:
+                cluster = state.get("cluster", {})
+            leader = nodes(self.lxd).get(server.removeprefix("https://").removesuffix(":6443"))
+            if leader is None or cluster.get("id") != leader.id or cluster["token"] != config["token"]:
+                return "activating"
+        return ""
+
+    def k3s_token_sh(self, stdin: str) -> str:
+        return str(self.cluster("cat: /var/lib/rancher/k3s/server/node-token: No such file or directory")["token"])
+
+    def k3s_kubeconfig_sh(self, stdin: str, server: str, user: str) -> str:
+        token = self.cluster("install: cannot stat '/etc/rancher/k3s/k3s.yaml': No such file or directory")["token"]
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "default", "cluster": {"server": server}}],
+                "users": [{"name": "default", "user": {"token": f"simulated-{token}"}}],
+                "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
+                "current-context": "default",
+            }
+        )
+
+    def node_joined_sh(self, stdin: str, name: str, limit: str) -> str:
+        def seen() -> str:
+            missing = f'Error from server (NotFound): nodes "{name}" not found'
+            return "" if name in self.cluster()["members"] else missing
+
+        await_(float(limit), f"node {name} in the cluster", seen)
+        return name
+
+    def node_remove_sh(self, stdin: str, name: str) -> str:
+        self.cluster()
+        with memory.opened("host") as state:
+            state["cluster"]["members"].pop(name, None)
+        return ""
+
+    def cilium_ready_sh(self, stdin: str, limit: str, revision: str, names: str, *workloads: str) -> str:
+        def seen(workload: str) -> str:
+            with memory.opened("kubernetes") as state:
+                there, name = cilium(state) is not None, workload.partition("/")[2]
+                if name.startswith("hubble-"):
+                    there = there and f"Service/kube-system/{name}" in state["objects"]
+            return "" if there and workload not in memory.faults("hang") else f'"{name}" not found'
+
+        for workload in workloads:
+            await_(float(limit), workload, lambda workload=workload: seen(workload))  # type: ignore[misc]
+        for name in names.split():
+            if name not in self.cluster()["members"]:
+                raise ExitError(f"node {name} Ready: not within {limit} s; pods, events and last log lines are above")
+        return f"revision {revision} on {names}: {' '.join(workloads)}"
+
+    def helm_forget_pending_sh(self, stdin: str, namespace: str, release: str) -> str:
+        self.cluster()
+        with memory.opened("kubernetes") as state:
+            stored = state.get("releases", {}).get(f"{namespace}/{release}")
+            if stored and stored["info"]["status"].startswith("pending-"):
+                del state["releases"][f"{namespace}/{release}"]
+        return ""
+
+    def crds_established_sh(self, stdin: str, limit: str, *kinds: str) -> str:
+        def seen() -> str:
+            with memory.opened("kubernetes") as state:
+                values = (cilium(state) or {}).get("config") or {}
+            enabled = values.get("bgpControlPlane", {}).get("enabled")
+            return "" if enabled else f'customresourcedefinitions.apiextensions.k8s.io "{kinds[0]}" not found'
+
+        await_(float(limit), f"kind {kinds[0]}, which cilium-operator registers", seen)
+        return " ".join(kinds)
+
+    def l7_check_sh(self, stdin: str, limit: str) -> str:
+        def seen() -> str:
+            with memory.opened("kubernetes") as state:
+                values = (cilium(state) or {}).get("config") or {}
+                wanted = {"Deployment/default/client", "Deployment/default/echo-service"}
+                service = state.get("objects", {}).get("Service/default/echo-service", {"metadata": {}})
+                balanced = service["metadata"].get("annotations", {}).get("service.cilium.io/lb-l7") == "enabled"
+                there = balanced and wanted <= state["objects"].keys()
+            backend = values.get("loadBalancer", {}).get("l7", {}).get("backend")
+            return "" if there and backend == "envoy" else "no resources found"
+
+        await_(float(limit), "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service", seen)
+        return "HTTP/1.1 200 OK"
+
+    def load_balancer_ips_py(self, stdin: str, seconds: str, pool: str, *wanted: str) -> str:
+        import ipaddress  # noqa: PLC0415
+
+        def load_balancers() -> dict[str, list[str]]:
+            self.cluster()
+            with memory.opened("kubernetes") as state:
+                services = [o for o in state["objects"].values() if o["kind"] == "Service"]
+            return {
+                f"{it['metadata']['namespace']}/{it['metadata']['name']}": [
+                    ingress["ip"] for ingress in it.get("status", {}).get("loadBalancer", {}).get("ingress", [])
+                ]
+                for it in services
+                if it["spec"].get("type") == "LoadBalancer"
+            }
+
+        program = script_program("load_balancer_ips.py", load_balancers=load_balancers)
+        return program(float(seconds), ipaddress.IPv4Network(pool), list(wanted))
+
+    def at_home(self) -> Node:
+        if self.node is None:
+            raise ExitError("k3s: not found", 127)
+        return self.node
+
+    def own(self) -> "OpenedNode":
+        return OpenedNode(self.at_home().id)
+
+    def cluster(self, refusal: str = "The connection to the server 127.0.0.1:6443 was refused") -> Json:
+        """The cluster whose server this node is. Errors: ExitError, it is none, with the refusal."""
+        node = self.at_home()
+        with memory.opened("host") as state:
+            its, role = state.get("cluster"), state.get("nodes", {}).get(node.id, {}).get("role")
+            if not its or role != "server" or node.name not in its["members"]:
+                raise ExitError(refusal)
+            return dict(its)
+
+
+class OpenedNode:
+    """What a node remembers, kept if the block ends well."""
+
+    def __init__(self, id_: str) -> None:
+        self.id, self.opened = id_, memory.opened("host")
+
+    def __enter__(self) -> Json:
+        its: Json = self.opened.__enter__().setdefault("nodes", {}).setdefault(self.id, {})
+        return its
+
+    def __exit__(self, *error: Any) -> None:
+        self.opened.__exit__(*error)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A script, its arguments, and the seconds after which it is ended."""
+
+    script: str
+    arguments: list[str]
+    seconds: float
+
+
+def called(command: str) -> Call:
+    """What `components.remote.Script` put into this command line. Errors: ExitError, it is something else."""
+    words = shlex.split(command)
+    if words[:2] == ["sudo", "-n"]:
+        words = words[2:]
+    if words[:3] != ["timeout", "-k", "10"]:
+        raise ExitError(f"{command[:40]!r}: not simulated; only the program's own scripts are", 127)
+    seconds, interpreter, _, text, *rest = words[3:]
+    if interpreter == "sh":
+        return Call(rest[0], rest[1:], float(seconds))
+    known = {file.read_text(): file.name for file in SCRIPTS.glob("*.py")}
+    if text not in known:
+        raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
+    return Call(known[text], rest, float(seconds))
+
+
+def script_program(file: str, **pretended: Any) -> Callable[..., str]:
+    """The script's own `main`, in pretend time, with these of its functions replaced."""
+    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), SCRIPTS / file)
+    if spec is None or spec.loader is None:
+        raise ExitError(f"{file}: not simulated", 127)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module).update(pretended, time=clock)
+
+    def main(*arguments: Any) -> str:
+        try:
+            return str(module.main(*arguments))
+        except SystemExit as end:
+            raise ExitError(str(end.code)) from None
+
+    return main
+
+
+def await_(limit: float, what: str, seen: Callable[[], str]) -> None:
+    """Until nothing is `seen` to be missing any more, as lib.sh's await."""
+    end = clock.monotonic() + limit
+    while last := seen():
+        if clock.monotonic() >= end:
+            raise ExitError(f"{what}: not within {limit:.0f} s; last seen: {last}")
+        clock.sleep(5)
+
+
+def cilium(state: Mapping[str, Any]) -> Json | None:
+    """The release, if it is deployed."""
+    found: Json | None = state.get("releases", {}).get("kube-system/cilium")
+    return found if found and found["info"]["status"] == "deployed" else None
