@@ -14,7 +14,8 @@ from lab.programs import CILIUM_VERSION, module_folder, program
 
 ARCHIVE = "k3s-airgap-images-amd64.tar"
 HERE = Path(__file__).resolve().parent
-_PATH = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+# Cilium's programs leave a file for the debugger gops there, Hubble Relay not as root.
+_ENV = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOPS_CONFIG_DIR": "/dev/shm"}  # noqa: S108
 _REAL = {"cilium-bgp.lab": "built from source by the lab"}
 _STAND_IN = {"cilium-bgp.lab": "stand-in"}
 
@@ -42,9 +43,9 @@ def build() -> Path:
         return Image(name, [httpd], command, labels=_STAND_IN)
 
     images = [
-        Image(f"quay.io/cilium/cilium:v{CILIUM_VERSION}", [runtime, agent], env=_PATH, labels=_REAL),
-        Image(f"quay.io/cilium/operator-generic:v{CILIUM_VERSION}", [operator], env=_PATH, labels=_REAL),
-        Image(f"quay.io/cilium/hubble-relay:v{CILIUM_VERSION}", [relay], ["/usr/bin/hubble-relay"], _PATH, _REAL),
+        Image(f"quay.io/cilium/cilium:v{CILIUM_VERSION}", [runtime, agent], env=_ENV, labels=_REAL),
+        Image(f"quay.io/cilium/operator-generic:v{CILIUM_VERSION}", [operator], env=_ENV, labels=_REAL),
+        Image(f"quay.io/cilium/hubble-relay:v{CILIUM_VERSION}", [relay], ["/usr/bin/hubble-relay"], _ENV, _REAL),
         Image("docker.io/rancher/mirrored-coredns-coredns:1.10.1", [coredns], ["/usr/bin/coredns"], labels=_REAL),
         Image("docker.io/rancher/mirrored-pause:3.6", [pause], ["/usr/bin/pause"], labels=_STAND_IN),
         web("docker.io/rancher/mirrored-library-traefik:2.10.7", 8000, "traefik"),

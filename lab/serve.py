@@ -7,6 +7,7 @@ import functools
 import http.server
 import socket
 import sys
+from typing import IO
 
 _IP_FREEBIND = 15  # linux/in.h; the bridge that carries ADDRESS is made later, by the program under test
 
@@ -18,6 +19,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    def copyfile(self, source: IO[bytes], _outputfile: object) -> None:  # type: ignore[override]
+        self.wfile.flush()
+        self.connection.sendfile(source)
+
     def list_directory(self, path: object) -> None:
         self.send_error(404)
 
