@@ -1,0 +1,238 @@
+"""k3s_install.sh, k3s_token.sh, k3s_kubeconfig.sh. The installer, k3s and systemd are fakes; curl and HTTP are real."""
+
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripts.machine import Machine
+
+VERSION = "v1.25.6+k3s1"
+CONFIG = '{"node-name": "k3s2", "token": "K10secret::server:abc"}\n'
+TOKEN = "K10secret"
+PATH = "/etc/rancher/k3s/config.yaml"
+INSTALLER = """# Pretends to be get.k3s.io: writes a k3s that pretends, and its unit; notes what it was told.
+env | grep INSTALL_K3S_ | sort >"$STATE/environment"
+echo "k3s=$INSTALL_K3S_VERSION" >>"$STATE/installed"
+cat >/usr/local/bin/k3s.part <<K3S
+#!/bin/sh
+case \\$1 in
+--version) echo "k3s version $INSTALL_K3S_VERSION (a fake)" ;;
+kubectl) [ ! -e "\\$STATE/unready" ] || { echo '[-]etcd failed'; exit 1; } ;;
+esac
+K3S
+chmod 755 /usr/local/bin/k3s.part
+mv /usr/local/bin/k3s.part /usr/local/bin/k3s
+mkdir -p /etc/systemd/system
+[ "$INSTALL_K3S_EXEC" = server ] && unit=k3s || unit=k3s-agent
+echo "ExecStart=/usr/local/bin/k3s $INSTALL_K3S_EXEC" >/etc/systemd/system/$unit.service
+"""
+# `running` holds what the unit was last started with.
+SYSTEMCTL = f"""
+run() {{ {{ k3s --version; cat {PATH}; }} >"$STATE/running"; }}
+case $1 in
+restart) run ;;
+start) [ -e "$STATE/running" ] || run ;;
+is-active) [ ! -e "$STATE/stuck" ] || {{ echo activating; exit 3; }}; echo active ;;
+esac
+"""
+
+
+class Server(http.server.ThreadingHTTPServer):
+    files: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/install.sh"
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        text = self.server.files.get(self.path)
+        self.send_response(404 if text is None else 200)
+        self.end_headers()
+        self.wfile.write((text or "").encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), _Handler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield serving
+        serving.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _installer(server: Server) -> None:
+    server.files = {"/install.sh": INSTALLER}
+
+
+def node(machine: Machine) -> Machine:
+    machine.fake("systemctl", SYSTEMCTL)
+    machine.fake("journalctl", 'echo "the journal: $*"')
+    return machine
+
+
+def restarts(machine: Machine) -> list[str]:
+    return [line for line in machine.ran if line.startswith("systemctl restart")]
+
+
+def test_installs_an_agent(machine: Machine, server: Server) -> None:
+    done = node(machine).run(
+        "k3s_install.sh", "agent", VERSION, server.url, "http://mirror.test/k3s", "5", stdin=CONFIG
+    )
+    assert (done.returncode, done.stdout) == (0, f"k3s version {VERSION} (a fake)\n"), done.stderr
+    assert machine.read("state/environment").splitlines() == [
+        "INSTALL_K3S_ARTIFACT_URL=http://mirror.test/k3s",
+        "INSTALL_K3S_EXEC=agent",
+        "INSTALL_K3S_SKIP_START=true",
+        f"INSTALL_K3S_VERSION={VERSION}",
+    ]
+    assert machine.read(PATH) == CONFIG
+    assert machine.mode(PATH) == "0o600"
+    assert machine.mode("/etc/systemd/system/k3s-agent.service") == "0o644", "systemd warns of units none can read"
+    assert "systemctl enable --quiet k3s-agent" in machine.ran
+    assert TOKEN in machine.read("state/running")
+    assert TOKEN not in "\n".join(machine.ran) + done.stdout + done.stderr
+    assert not list((machine.root / "tmp").iterdir())
+
+
+def test_a_second_run_changes_and_restarts_nothing(machine: Machine, server: Server) -> None:
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    node(machine).run(*command, stdin=CONFIG)
+    before = machine.files()
+    done = machine.run(*command, stdin=CONFIG)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert machine.files() == before
+    assert not restarts(machine)
+
+
+def test_another_configuration_restarts_and_installs_nothing(machine: Machine, server: Server) -> None:
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    node(machine).run(*command, stdin=CONFIG)
+    assert machine.run(*command, stdin=CONFIG.replace("k3s2", "other")).returncode == 0
+    assert restarts(machine) == ["systemctl restart --no-block k3s"]
+    assert '"other"' in machine.read("state/running")
+    assert machine.read("state/installed").count("\n") == 1
+
+
+def test_another_version_installs_and_restarts(machine: Machine, server: Server) -> None:
+    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
+    done = machine.run("k3s_install.sh", "server", "v1.26.15+k3s1", server.url, "", "5", stdin=CONFIG)
+    assert done.stdout == "k3s version v1.26.15+k3s1 (a fake)\n"
+    assert restarts(machine) == ["systemctl restart --no-block k3s"]
+    assert "v1.26.15+k3s1" in machine.read("state/running")
+
+
+@pytest.mark.parametrize("upgrade", [False, True])
+def test_a_run_killed_anywhere_is_made_good_by_the_next(
+    new_machine: Callable[[], Machine], server: Server, upgrade: bool
+) -> None:
+    older = node(new_machine())
+    if upgrade:
+        older.run("k3s_install.sh", "server", "v1.24.0+k3s1", server.url, "", "5", stdin="{}\n")
+
+    def prepared() -> Machine:
+        machine = node(new_machine())
+        shutil.copytree(older.root, machine.root, dirs_exist_ok=True)
+        return machine
+
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    whole = prepared()
+    assert whole.run(*command, stdin=CONFIG).returncode == 0
+    wanted = {path: file for path, file in whole.contents().items() if path != "state/installed"}
+    for step in whole.changing_steps:
+        machine = prepared()
+        assert machine.run(*command, stdin=CONFIG, dies_at=step).returncode != 0, f"survived step {step}"
+        died_at = machine.ran[-1]
+        assert machine.run(*command, stdin=CONFIG).returncode == 0, f"after death at {died_at}"
+        found = {path: file for path, file in machine.contents().items() if not path.startswith(("state/inst", "tmp/"))}
+        assert found == wanted, f"after death at {died_at}"
+
+
+@pytest.mark.parametrize(
+    ("files", "messages"),
+    [
+        ({}, ["curl: (22) ", "no installer from http://127.0.0.1:"]),
+        ({"/install.sh": "echo no space left >&2; exit 7"}, ["no space left\n", "failed, or took longer than 3 s"]),
+        ({"/install.sh": "sleep() { /bin/sleep 60; }; sleep"}, ["failed, or took longer than 3 s"]),
+        ({"/install.sh": INSTALLER.replace("$INSTALL_K3S_VERSION (", "v1.0 (")}, ["ran, but k3s --version says: k3s"]),
+    ],
+    ids=["absent", "fails", "hangs", "other version"],
+)
+def test_says_what_went_wrong_with_the_installer(
+    machine: Machine, server: Server, files: dict[str, str], messages: list[str]
+) -> None:
+    server.files = files
+    done = node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "3", stdin=CONFIG)
+    assert done.returncode == 1
+    for message in messages:
+        assert message in done.stderr
+    assert TOKEN not in done.stderr
+    assert not restarts(machine)
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("stuck", "active: not within 1 s; last seen: activating\nthe journal: -u k3s -n 30 --no-pager\nk3s did not"),
+        ("unready", "ready: not within 1 s; last seen: [-]etcd failed\nthe journal: -u k3s -n 30 --no-pager\n"),
+    ],
+)
+def test_says_what_it_waited_for(machine: Machine, server: Server, missing: str, message: str) -> None:
+    node(machine).write(f"state/{missing}")
+    done = machine.run("k3s_install.sh", "server", VERSION, server.url, "", "1", stdin=CONFIG)
+    assert done.returncode == 1
+    assert message in done.stderr
+    (machine.root / "state" / missing).unlink()
+    machine.run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
+    assert restarts(machine), "what never came up was not started anew"
+
+
+def test_a_node_does_not_change_its_role_in_place(machine: Machine, server: Server) -> None:
+    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
+    before = machine.files()
+    done = machine.run("k3s_install.sh", "agent", VERSION, server.url, "", "5", stdin="{}\n")
+    assert done.returncode == 1
+    assert "already runs k3s and cannot become agent in place; remove the node from the configuration" in done.stderr
+    assert machine.files() == before
+
+
+def test_token(machine: Machine) -> None:
+    machine.write("/var/lib/rancher/k3s/server/node-token", "K10abc\n")
+    assert machine.run("k3s_token.sh").stdout == "K10abc\n"
+
+
+KUBECONFIG = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\nusers:\n- user: {client-key-data: a2V5}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
+def test_kubeconfig_for_outside_and_for_the_login_user(machine: Machine) -> None:
+    machine.write("/etc/rancher/k3s/k3s.yaml", KUBECONFIG, 0o600)
+    (machine.root / "run/ubuntu").mkdir()
+    for _ in range(2):
+        done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443", "ubuntu")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == KUBECONFIG.replace("127.0.0.1", "203.0.113.7")
+    its: Path = machine.root / "run/ubuntu/.kube/config"
+    assert its.read_text() == KUBECONFIG, "on the node it is used as it is"
+    assert (machine.mode("run/ubuntu/.kube"), machine.mode("run/ubuntu/.kube/config")) == ("0o700", "0o400")
+    assert {its.stat().st_uid, its.stat().st_gid, its.parent.stat().st_uid} == {1000}
+    assert "a2V5" not in "\n".join(machine.ran)
+
+
+def test_kubeconfig_for_a_user_who_is_not_there(machine: Machine) -> None:
+    done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443", "debian")
+    assert done.returncode == 1
+    assert done.stderr.startswith("no user debian on ")
+    assert done.stderr.endswith("; lxd.loginUser must be the image's own user\n")

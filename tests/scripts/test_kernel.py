@@ -1,0 +1,54 @@
+"""kernel_prepare.sh and kernel_restore.sh. modprobe and sysctl are fakes; /proc and /sys are what each test says."""
+
+import pytest
+
+from tests.scripts.machine import Machine
+
+MODULES = "/etc/modules-load.d/cilium-bgp.conf"
+SYSCTLS = "/etc/sysctl.d/60-cilium-bgp.conf"
+
+
+@pytest.fixture(autouse=True)
+def _kernel(machine: Machine) -> None:
+    machine.write("/proc/filesystems", "nodev\tsysfs\nnodev\tbpf\n\text4\n")
+    machine.write("/proc/modules")
+    (machine.root / "sys/fs/cgroup").mkdir(parents=True)
+    machine.fake("modprobe", '[ "$2" != absent ] && [ "$2" != builtin ]')
+    machine.fake("sysctl")
+
+
+def test_loads_what_there_is_and_says_what_there_is_not(machine: Machine) -> None:
+    (machine.root / "sys/module/builtin").mkdir(parents=True)
+    done = machine.run("kernel_prepare.sh", "ip_vs", "absent", "builtin", "overlay")
+    assert (done.returncode, done.stdout) == (0, "ip_vs,overlay\n")
+    assert done.stderr == "not in this kernel, Cilium may miss them: absent\n"
+    assert machine.read(MODULES) == "ip_vs\noverlay\n"
+    assert "net.ipv4.ip_forward = 1\n" in machine.read(SYSCTLS)
+    assert f"sysctl -q -p {SYSCTLS}" in machine.ran
+    assert machine.mode(MODULES) == machine.mode(SYSCTLS) == "0o644"
+
+
+def test_a_second_run_changes_no_file_and_restore_leaves_none(machine: Machine) -> None:
+    untouched = machine.files()
+    machine.run("kernel_prepare.sh", "ip_vs")
+    before = machine.files()
+    assert machine.run("kernel_prepare.sh", "ip_vs").stdout == "ip_vs\n"
+    assert machine.files() == before
+    assert machine.run("kernel_restore.sh").returncode == 0
+    assert machine.files() == untouched
+
+
+def test_a_kernel_without_modules(machine: Machine) -> None:
+    (machine.root / "proc/modules").unlink()
+    done = machine.run("kernel_prepare.sh", "ip_vs")
+    assert (done.returncode, done.stdout) == (0, "\n")
+    assert done.stderr == "this kernel loads no modules: what the nodes need must be built in\n"
+    assert not [line for line in machine.ran if line.startswith("modprobe")]
+
+
+def test_refuses_a_kernel_without_bpf(machine: Machine) -> None:
+    machine.write("/proc/filesystems", "nodev\tsysfs\n")
+    done = machine.run("kernel_prepare.sh", "ip_vs")
+    assert done.returncode == 1
+    assert done.stderr == "this kernel has no bpf file system (CONFIG_BPF_SYSCALL); Cilium cannot run here\n"
+    assert not machine.exists(SYSCTLS)
