@@ -103,7 +103,8 @@ class LxdApi:
                 if how == "refuse-after":
                     raise ApiError(500, "pretended failure after the work was done")
             except ApiError as error:
-                return error.status, {"type": "error", "error": str(error), "error_code": error.status}, ""
+                refusal = {"type": "error", "error": str(error), "error_code": error.status}
+                return None if how in ("drop", "hang") else (error.status, refusal, "")
             if how in ("lose", "break", "slow"):
                 self._spoil(answer, how)
         if how in ("drop", "hang"):
@@ -269,6 +270,9 @@ class LxdApi:
         config = {"volatile.uuid": str(uuid.uuid4()), "image.os": "pretend", **body["config"]}
         instance = {**body, "config": config, "status": "Stopped", "description": "", "project": key[1]}
         self.entities[key] = instance
+        for name, device in self._expanded(instance, key[1])["expanded_devices"].items():
+            if device["type"] == "nic":
+                config[f"volatile.{name}.hwaddr"] = mac_of(key[2], name)
 
     def _change_state(self, instance: Json, body: Json) -> None:
         action = body["action"]
@@ -299,27 +303,20 @@ class LxdApi:
     def _interfaces(self, instance: Json) -> Json:
         """The loopback, and one interface for each network device: its static address, or one of the bridge's."""
         loopback = {"family": "inet", "address": "127.0.0.1", "netmask": "8", "scope": "local"}
-        interfaces = {"lo": {"hwaddr": "", "host_name": "", "addresses": [loopback]}}
+        interfaces = {"lo": {"hwaddr": "", "addresses": [loopback]}}
         if instance["status"] != "Running":
             return {}
         devices = self._expanded(instance, instance["project"])["expanded_devices"]
         for name, device in devices.items():
             if device["type"] != "nic":
                 continue
-            digest = hashlib.sha256(f"{instance['name']}/{name}".encode()).hexdigest()
             bridge = self._found("networks", "", device["network"])["config"]["ipv4.address"]
             addresses = [{"family": "inet6", "address": "fe80::1", "netmask": "64", "scope": "link"}]
             if bridge != "none":
-                chosen = str(ip_interface(bridge).network[100 + int(digest[:2], 16) % 100])
+                chosen = str(ip_interface(bridge).network[100 + int(mac_of(instance["name"], name)[-2:], 16) % 100])
                 address = device.get("ipv4.address", chosen)
                 addresses += [{"family": "inet", "address": address, "netmask": "24", "scope": "global"}]
-            hwaddr = ":".join(["00", "16", "3e", digest[0:2], digest[2:4], digest[4:6]])
-            instance["config"][f"volatile.{name}.hwaddr"] = hwaddr
-            interfaces[device.get("name", name)] = {
-                "hwaddr": hwaddr,
-                "host_name": f"veth{digest[:8]}",
-                "addresses": addresses,
-            }
+            interfaces[device.get("name", name)] = {"hwaddr": mac_of(instance["name"], name), "addresses": addresses}
         return interfaces
 
 
@@ -360,6 +357,11 @@ class Handler(BaseHTTPRequestHandler):
 def etag_of(entity: Json | None) -> str:
     fields = {field: (entity or {}).get(field) for field in PUT_FIELDS}
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def mac_of(instance: str, device: str) -> str:
+    digest = hashlib.sha256(f"{instance}/{device}".encode()).hexdigest()
+    return ":".join(["00", "16", "3e", digest[0:2], digest[2:4], digest[4:6]])
 
 
 def _refuse_what_is_no_string(body: Json) -> None:

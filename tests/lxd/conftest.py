@@ -43,10 +43,8 @@ cat /etc/cloud-status 2>/dev/null || echo 'status: done'
 """
 
 
-def lxc(*arguments: str, **options: Any) -> str:
-    return subprocess.run(
-        ["lxc", *arguments], check=True, capture_output=True, text=True, timeout=120, **options
-    ).stdout
+def lxc(*arguments: str) -> str:
+    return subprocess.run(["lxc", *arguments], check=True, capture_output=True, text=True, timeout=120).stdout
 
 
 @pytest.fixture(scope="session", name="query")

@@ -597,12 +597,15 @@ def test_dropped_tunnel_and_lost_operations_do_not_matter(endpoint: Json, api: L
 @pytest.mark.parametrize("path", ["instances/*", "operations/*", "instances/k3s1/files"])
 def test_dropped_answers_are_asked_for_again(endpoint: Json, api: LxdApi, path: str) -> None:
     api.fail("GET", path, "drop", times=2)
-    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+    assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
 
 
 def test_connection_that_breaks_under_a_long_operation(endpoint: Json, nodes: Nodes, machine: Machine) -> None:
-    nodes.on_start = lambda: machine.call(machine.drop())
-    machine.refuse = 0
+    def drop() -> None:
+        machine.refuse = 2
+        machine.call(machine.drop())
+
+    nodes.on_start = drop
 
     assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
 
@@ -660,10 +663,21 @@ def test_busy_instance_is_waited_for(endpoint: Json, api: LxdApi) -> None:
 
 
 def test_instance_deleted_while_it_is_waited_for(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
-    nodes.on_start = api.entities.clear
+    nodes.on_start = lambda: api.entities.clear()
 
     with pytest.raises(LxdError, match="it is gone"):
         Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+
+def test_instance_deleted_by_itself_is_made_again(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    starts: list[Json | None] = []
+    nodes.on_start = lambda: starts.append(None if starts else api.entities.pop(("instances", "default", "k3s1")))
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "wait_for": []})
+
+    stack.create()
+
+    assert len(starts) == 2
+    assert stack.is_settled()
 
 
 def test_rollback_that_fails_is_said(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:

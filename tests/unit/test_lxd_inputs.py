@@ -3,16 +3,12 @@
 import base64
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import dill  # type: ignore[import-untyped]
 import pulumi
 import pytest
-from google.protobuf import json_format
 from pulumi.output import UNKNOWN
-from pulumi.runtime import mocks
-from pulumi.runtime.proto import resource_pb2
 
 import lxd_resources as lxd
 from lxd_resources.entity import Provider
@@ -22,6 +18,7 @@ from lxd_resources.network import NetworkProvider
 from lxd_resources.profile import ProfileProvider
 from lxd_resources.project import ProjectProvider
 from lxd_resources.storage_pool import StoragePoolProvider
+from tests.unit.graph import Graph, Registered, Secret, registered
 
 ENDPOINT = {
     "host": "192.0.2.1",
@@ -245,37 +242,8 @@ def test_program_imports_neither_asyncssh_nor_pylxd() -> None:
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-class Monitor(mocks.MockMonitor):
-    """Records requests as they are sent to the engine."""
-
-    def __init__(self) -> None:
-        super().__init__(Answers())
-        self.requests: dict[str, resource_pb2.RegisterResourceRequest] = {}
-
-    def RegisterResource(self, request: Any) -> Any:  # noqa: N802
-        self.requests[request.name] = request
-        return super().RegisterResource(request)  # type: ignore[no-untyped-call]
-
-
-class Answers(mocks.Mocks):
-    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[Any, Any]]:
-        return args.name, {**args.inputs, "ipv4_address": "10.0.0.2", "status": "Running"}
-
-    def call(self, args: mocks.MockCallArgs) -> tuple[dict[Any, Any], list[tuple[str, str]] | None]:
-        raise AssertionError(args.token)
-
-
-@pytest.fixture
-def monitor() -> Iterator[Monitor]:
-    monitor = Monitor()
-    mocks.set_mocks(Answers(), project="p", stack="s", monitor=monitor)
-    yield monitor
-    mocks.set_mocks(Answers())
-
-
-@pytest.fixture
-def registered(monitor: Monitor) -> dict[str, resource_pb2.RegisterResourceRequest]:
-    @pulumi.runtime.test  # type: ignore[untyped-decorator]
+@pytest.fixture(scope="module")
+def graph() -> Graph:
     def program() -> None:
         endpoint = lxd.Endpoint(**ENDPOINT)  # type: ignore[typeddict-item]
         lxd.Project("project", lxd=endpoint, name="cilium")
@@ -288,14 +256,15 @@ def registered(monitor: Monitor) -> dict[str, resource_pb2.RegisterResourceReque
         port = lxd.Port(protocol="tcp", listen_port=80, target_address="10.0.0.2", target_port=80)
         lxd.Forward("forward", lxd=endpoint, network=network.name, listen_address="192.0.2.1", ports=[port])
 
-    program()
-    return {name: request for name, request in monitor.requests.items() if name != "p-s"}
+    return registered(program)
 
 
-def test_every_resource_is_registered_with_its_options(
-    registered: dict[str, resource_pb2.RegisterResourceRequest],
-) -> None:
-    assert {name: request.type for name, request in registered.items()} == {
+def entities(graph: Graph) -> dict[str, Registered]:
+    return {its.name: its for its in graph if its.custom}
+
+
+def test_every_resource_is_registered_with_its_options(graph: Graph) -> None:
+    assert {name: its.type for name, its in entities(graph).items()} == {
         "project": "pulumi-python:dynamic/lxd:Project",
         "pool": "pulumi-python:dynamic/lxd:StoragePool",
         "network": "pulumi-python:dynamic/lxd:Network",
@@ -303,29 +272,21 @@ def test_every_resource_is_registered_with_its_options(
         "instance": "pulumi-python:dynamic/lxd:Instance",
         "forward": "pulumi-python:dynamic/lxd:Forward",
     }
-    secret = "1b47061264138c4ac30d75fd1eb44270"
-    for name, request in registered.items():
-        assert list(request.additionalSecretOutputs) == ["lxd", "former"]
-        assert request.deleteBeforeReplace
-        inputs = json_format.MessageToDict(request.object)
-        assert secret in inputs["lxd"].values(), "the endpoint is a secret input"
-        assert inputs["owner"] == f"p/s/{name}"
-    assert registered["network"].protect
+    for name, its in entities(graph).items():
+        assert its.additional_secret_outputs == {"lxd", "former"}
+        assert its.delete_before_replace
+        assert isinstance(its.inputs["lxd"], Secret)
+        assert its.inputs["owner"] == f"cilium-bgp/dev/{name}"
+    assert [its.name for its in graph if its.protect] == ["network"]
 
 
-def test_names_order_the_graph(registered: dict[str, resource_pb2.RegisterResourceRequest]) -> None:
-    def depends(name: str) -> set[str]:
-        return {urn.rpartition("::")[2] for urn in registered[name].dependencies}
-
-    assert depends("profile") == {"pool"}
-    assert depends("instance") == {"profile"}
-    assert depends("forward") == {"network"}
+def test_names_order_the_graph(graph: Graph) -> None:
+    assert graph.before(graph["instance"]) == {"profile", "pool"}
+    assert graph.before(graph["forward"]) == {"network"}
 
 
-def test_providers_are_in_the_state_by_reference(
-    registered: dict[str, resource_pb2.RegisterResourceRequest],
-) -> None:
-    for request in registered.values():
-        pickled = base64.b64decode(json_format.MessageToDict(request.object)["__provider"])
+def test_providers_are_in_the_state_by_reference(graph: Graph) -> None:
+    for its in entities(graph).values():
+        pickled = base64.b64decode(its.inputs["__provider"])
         assert len(pickled) < 120
         assert isinstance(dill.loads(pickled), Provider)
