@@ -7,10 +7,22 @@ Nothing here imports asyncssh or pylxd before a provider connects, and check and
 from .endpoint import Endpoint
 from .entity import Adopt
 from .forward import Forward, Port
+from .inputs import Devices
 from .instance import Instance
 from .network import Network
 from .profile import Profile
 from .project import Project
 from .storage_pool import StoragePool
 
-__all__ = ["Adopt", "Endpoint", "Forward", "Instance", "Network", "Port", "Profile", "Project", "StoragePool"]
+__all__ = [
+    "Adopt",
+    "Devices",
+    "Endpoint",
+    "Forward",
+    "Instance",
+    "Network",
+    "Port",
+    "Profile",
+    "Project",
+    "StoragePool",
+]

@@ -184,7 +184,8 @@ class Provider(dynamic.ResourceProvider):
             raise LxdError(f"it exists with {', '.join(unlike)}; choose another name, or delete it")
         adopt = props.get("adopt", "never")
         if adopt == "never":
-            raise LxdError('it exists and is not ours; choose another name, delete it, or say adopt="update"')
+            choice = ', or say adopt="update"' if "adopt" in props else ""
+            raise LxdError(f"it exists and is not ours; choose another name, or delete it{choice}")
         content = self.content(live)
         if adopt == "if-equal" and (other := self.unequal(props, content)):
             raise LxdError(f'it exists with another {", ".join(other)}; make it equal, or say adopt="update"')

@@ -77,9 +77,13 @@ class Nodes(Guests):
         self.heeds = True
         self.content: dict[str, str] | None = None
         self.on_start: Callable[[], None] = lambda: None
+        self.on_stop: Callable[[], None] = lambda: None
 
     def started(self, instance: Json) -> None:
         self.on_start()
+
+    def stopped(self, instance: Json) -> None:
+        self.on_stop()
 
     def files(self, instance: Json) -> dict[str, str]:
         return super().files(instance) if self.content is None else self.content
@@ -339,8 +343,9 @@ def test_create_of_what_somebody_made_by_hand_is_refused(
     for mark in [mark for mark in api.entities[key]["config"] if mark.startswith("user.pulumi")]:
         del api.entities[key]["config"][mark]
 
-    with pytest.raises(LxdError, match="it exists "):
+    with pytest.raises(LxdError, match="it exists ") as caught:
         stack.create()
+    assert ("adopt=" in str(caught.value)) == ("adopt" in inputs)
 
 
 @each_kind
@@ -621,6 +626,16 @@ def test_instance_that_heeds_no_stop_is_forced(endpoint: Json, api: LxdApi, node
     assert len([path for method, path in api.requests if (method, path) == ("PUT", "instances/k3s1/state")]) == 3
 
 
+def test_instance_that_is_gone_once_it_has_stopped(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
+    stack.create()
+    nodes.on_stop = api.entities.clear
+
+    stack.delete()
+
+    assert stack.refresh() is None
+
+
 def test_instance_that_cannot_be_stopped(endpoint: Json, api: LxdApi) -> None:
     stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
     stack.create()
@@ -663,7 +678,7 @@ def test_busy_instance_is_waited_for(endpoint: Json, api: LxdApi) -> None:
 
 
 def test_instance_deleted_while_it_is_waited_for(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
-    nodes.on_start = lambda: api.entities.clear()
+    nodes.on_start = api.entities.clear
 
     with pytest.raises(LxdError, match="it is gone"):
         Stack(endpoint, InstanceProvider(), **INSTANCE).create()

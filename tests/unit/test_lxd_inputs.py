@@ -249,10 +249,11 @@ def graph() -> Graph:
         lxd.Project("project", lxd=endpoint, name="cilium")
         pool = lxd.StoragePool("pool", lxd=endpoint, name="default", driver="dir")
         network = lxd.Network("network", lxd=endpoint, name="lxdbr0", opts=pulumi.ResourceOptions(protect=True))
-        profile = lxd.Profile(
-            "profile", lxd=endpoint, name="k8s", devices={"root": {"type": "disk", "pool": pool.name}}
-        )
-        lxd.Instance("instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=[profile.name])
+        root: dict[str, pulumi.Input[str]] = {"type": "disk", "path": "/", "pool": pool.name}
+        eth0: dict[str, pulumi.Input[str]] = {"type": "nic", "network": network.name, "ipv4.address": "10.0.0.2"}
+        profile = lxd.Profile("profile", lxd=endpoint, name="k8s", devices={"root": root})
+        profiles, devices = [profile.name], {"eth0": eth0}
+        lxd.Instance("instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=profiles, devices=devices)
         port = lxd.Port(protocol="tcp", listen_port=80, target_address="10.0.0.2", target_port=80)
         lxd.Forward("forward", lxd=endpoint, network=network.name, listen_address="192.0.2.1", ports=[port])
 
@@ -281,7 +282,7 @@ def test_every_resource_is_registered_with_its_options(graph: Graph) -> None:
 
 
 def test_names_order_the_graph(graph: Graph) -> None:
-    assert graph.before(graph["instance"]) == {"profile", "pool"}
+    assert graph.before(graph["instance"]) == {"profile", "pool", "network"}
     assert graph.before(graph["forward"]) == {"network"}
 
 
