@@ -56,7 +56,7 @@ class LxdHost(pulumi.ComponentResource):
             child,
             delete=Script("kernel_restore.sh"),
         )
-        key = remote.run(f"{name}-ssh-key", Script("ssh_key.sh"), connection, child)
+        key = remote.run(f"{name}-ssh-key", Script("ssh_key.sh"), connection, child, delete=Script("ssh_key_remove.sh"))
         self.kernel_modules = kernel.stdout
         self.public_key = key.stdout
         self.lxd = pulumi.Output.secret(
