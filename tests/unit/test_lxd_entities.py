@@ -122,8 +122,8 @@ def api(nodes: Nodes, tmp_path: Path) -> Iterator[LxdApi]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "POLL_SECONDS", 0.02)
-    monkeypatch.setattr(client, "REQUEST_SECONDS", 1.0)
-    monkeypatch.setattr(transport, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(client, "REQUEST_SECONDS", 0.5)
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 1)
     monkeypatch.setattr(Provider, "seconds", 3.0)
     monkeypatch.setattr(instance, "STOP_SECONDS", 1)
 
