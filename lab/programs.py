@@ -20,7 +20,8 @@ _KUBERNETES_FLAGS = (
     f"-X k8s.io/component-base/version.gitVersion={K3S_VERSION} "
     "-X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=30"
 )
-_CILIUM_FLAGS = f"-X github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM_VERSION}"
+# Version, revision and date: Cilium reads no version from a string of another form.
+_CILIUM_FLAGS = f"-X 'github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM_VERSION} lab 1970-01-01T00:00:00Z'"
 _HELM_FLAGS = f"-X helm.sh/helm/v3/internal/version.version={HELM_VERSION}"
 
 

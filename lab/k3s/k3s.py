@@ -148,9 +148,14 @@ class Children:
             time.sleep(0.5)
 
     def stop(self) -> None:
-        for child in reversed(self.running.values()):
-            child.terminate()
         for child in self.running.values():
+            child.terminate()
+        # The API server would wait a minute for its watchers; k3s does not wait either.
+        end = time.monotonic() + 5
+        while time.monotonic() < end and any(child.poll() is None for child in self.running.values()):
+            time.sleep(0.1)
+        for child in self.running.values():
+            child.kill()
             child.wait()
 
 
