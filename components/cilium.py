@@ -181,7 +181,11 @@ class Cilium(pulumi.ComponentResource):
         # The operator registers the kinds some time after it has started; the release knows nothing of it.
         kinds = remote.run(
             f"{name}-crds",
-            Script("crds_established.sh", [str(args["timeout_seconds"]), *(f"{crd}.cilium.io" for crd in CRDS)]),
+            Script(
+                "crds_established.sh",
+                [str(args["timeout_seconds"]), *(f"{crd}.cilium.io" for crd in CRDS)],
+                len(CRDS) * args["timeout_seconds"] + 60,
+            ),
             server.connection,
             child(release),
         )

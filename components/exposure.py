@@ -58,7 +58,8 @@ class Exposure(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ExposureArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Exposure", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        machine = args["machine"]
+        child = pulumi.ResourceOptions(parent=self, deleted_with=machine, replace_with=[machine] if machine else None)
         urls: dict[str, pulumi.Output[str]] = {}
         if args["mode"] == "ngrok":
             service = args["ngrok_service"]

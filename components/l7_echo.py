@@ -150,7 +150,7 @@ class L7Echo(pulumi.ComponentResource):
         )
         check = remote.run(
             f"{name}-check",
-            Script("l7_check.sh", [str(args["timeout_seconds"])], args["timeout_seconds"] + 60),
+            Script("l7_check.sh", [str(args["timeout_seconds"])], 2 * args["timeout_seconds"] + 60),
             server.connection,
             pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=[client, echo, service]),
             again=[args["ready"]],

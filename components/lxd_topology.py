@@ -107,7 +107,9 @@ class LxdTopology(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LxdTopologyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:LxdTopology", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        machine = args["machine"]
+        # On another machine there is nothing to update.
+        child = pulumi.ResourceOptions(parent=self, deleted_with=machine, replace_with=[machine] if machine else None)
         lxd = pulumi.Output.from_input(args["lxd"])
 
         if args["project"] != "default":

@@ -11,7 +11,6 @@ ip -4 -o address show dev "$bridge" | grep -qF " $address/" ||
     fail "$bridge has no address $address: $(ip -4 -o address show dev "$bridge" 2>&1); bgpd would listen nowhere"
 
 # What was here before, so that destroy can bring it back.
-mkdir -p "$kept"
 if ! [ -e "$kept/was" ]; then
     if ! [ -e /etc/frr/frr.conf ]; then
         was=absent
@@ -22,9 +21,11 @@ if ! [ -e "$kept/was" ]; then
     else
         was=stopped
     fi
+    mkdir -p "$kept"
+    cat /proc/sys/net/ipv4/ip_nonlocal_bind >"$kept/nonlocal_bind"
     echo "$was" >"$kept/was"
 fi
-[ -e /usr/lib/frr/frr-reload.py ] || apt_install frr frr-pythontools
+{ [ -e /usr/lib/frr/frr-reload.py ] && [ -e /etc/frr/daemons ]; } || apt_install frr frr-pythontools
 for file in frr.conf daemons; do
     [ -e "$kept/$file" ] || { cp -p "/etc/frr/$file" "$kept/$file.new" && mv "$kept/$file.new" "$kept/$file"; }
 done

@@ -14,5 +14,6 @@ running) service_ frr restart >/dev/null 2>&1 </dev/null || fail "the former FRR
     ;;
 esac
 rm -f /etc/sysctl.d/60-cilium-bgp-router.conf
+[ ! -e "$kept/nonlocal_bind" ] || sysctl -q -w "net.ipv4.ip_nonlocal_bind=$(cat "$kept/nonlocal_bind")"
 rm -rf "$kept" /var/lib/cilium-bgp/frr.sh.changed
 rmdir /var/lib/cilium-bgp 2>/dev/null || true

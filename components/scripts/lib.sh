@@ -62,6 +62,8 @@ apt_install() {
     export DEBIAN_FRONTEND=noninteractive
     # A machine that has just started updates its lists by itself, and apt-get does not wait for that lock.
     await 120 "apt-get update" apt-get -qq update || exit 1
-    apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@" </dev/null >/dev/null ||
-        fail "apt-get could not install $*; its lines are above"
+    set -- apt-get -o DPkg::Lock::Timeout=300 -qq install -y --no-install-recommends "$@"
+    # Where it was cut off before, dpkg has to finish first.
+    "$@" </dev/null >/dev/null || { dpkg --configure -a </dev/null >/dev/null && "$@" </dev/null >/dev/null; } ||
+        fail "$*: failed; its lines are above"
 }
