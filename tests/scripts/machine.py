@@ -12,10 +12,12 @@ import pytest
 
 from components.remote import Script
 
-COVERED = ("etc", "var", "run", "proc", "sys", "usr/local")
+COVERED = ["etc", "var", "run", "proc", "sys", "usr/local"]
+if Path("/usr/lib/frr").is_dir():
+    COVERED.append("usr/lib/frr")  # a host starts without FRR
 READS = "cmp curl cut date dirname env getent grep head hostname id sleep sort stat tail tr uname wc"
 # The programs that a script may take for granted on a minimal Debian or Ubuntu.
-TOOLS = """awk cat chmod chown cmp cp curl cut date dirname env getent grep head hostname id install ln mkdir mktemp mv
+TOOLS = """awk cat chmod chown cmp cp curl cut date dirname env getent grep gzip head hostname id install ln mkdir mktemp mv
 rm rmdir sed sh sleep sort stat tail tar timeout touch tr uname wc""".split()  # noqa: SIM905
 # Says what it was told; before step DIES_AT the script and all it started are killed.
 PROLOGUE = """#!/bin/sh
@@ -72,8 +74,9 @@ class Machine:
         """A program that pretends: `body` is what it does, in sh; it may keep things in $STATE."""
         self._program("programs", name, body)
 
-    def without(self, name: str) -> None:
-        (self.root / "tools" / name).unlink()
+    def hurry(self) -> None:
+        """Half a minute passes each time that a script asks for the time."""
+        self.fake("date", 'printf . >>"$STATE/clock"; read -r clock <"$STATE/clock"; echo $((${#clock} * 30))')
 
     def write(self, path: str, text: str = "", mode: int = 0o644) -> None:
         file = self.root / path.lstrip("/")
@@ -94,7 +97,7 @@ class Machine:
         """Content, mode and time of every file of the machine and of what the fakes did."""
         return {
             str(file.relative_to(self.root)): (file.read_text(), oct(file.stat().st_mode), file.stat().st_mtime_ns)
-            for folder in (*COVERED, "state", "tmp", "home")
+            for folder in (*COVERED, "state", "home")
             for file in sorted((self.root / folder).rglob("*"))
             if file.is_file()
         }
@@ -110,7 +113,7 @@ class Machine:
         line = composed(Script(file, parameters, seconds))
         mounts = " && ".join(f'mount --bind "$MACHINE/{folder}" /{folder}' for folder in COVERED)
         path = f"/usr/local/bin:{self.root}/programs:{self.root}/tools"
-        return subprocess.run(
+        done = subprocess.run(
             [*namespace(), "sh", "-c", f'{mounts} && PATH={path} && exec sh -c "$1"', "sh", line],
             check=False,
             input=stdin,
@@ -128,6 +131,8 @@ class Machine:
                 "LC_ALL": "C.UTF-8",
             },
         )
+        done.args = [file, *parameters]
+        return done
 
     @property
     def ran(self) -> list[str]:

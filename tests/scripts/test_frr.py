@@ -1,0 +1,276 @@
+"""frr.sh and frr_restore.sh with the real FRR, and GoBGP as the nodes, in namespaces of their own.
+
+Runs where FRR and GoBGP are installed (Debian's frr, frr-pythontools and gobgpd), as root.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from components.bgp_router import BgpRouterArgs, frr_conf
+from components.remote import Script
+from tests.scripts.machine import composed
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can run FRR in namespaces of its own"),
+    pytest.mark.skipif(
+        not (Path("/usr/lib/frr/frr-reload.py").exists() and Path("/usr/bin/gobgpd").exists()),
+        reason="FRR and GoBGP are not installed: apt-get install frr frr-pythontools gobgpd",
+    ),
+]
+
+GATEWAY = "10.26.23.1"
+PASSWORD = "correct-horse-battery"
+# vtysh notes what it is told: frr-reload applies each line by it.
+SETUP = """
+set -e
+for folder in etc var; do
+    mkdir -p $ROOT/$folder $ROOT/work/$folder
+    mount -t overlay -o lowerdir=/$folder,upperdir=$ROOT/$folder,workdir=$ROOT/work/$folder none /$folder
+done
+cp /usr/bin/vtysh $ROOT/vtysh.real
+printf '#!/bin/sh\\necho "$*" >>'$ROOT'/vtysh.told\\nexec '$ROOT'/vtysh.real "$@"\\n' >$ROOT/vtysh
+chmod 755 $ROOT $ROOT/vtysh
+mount --bind $ROOT/vtysh /usr/bin/vtysh
+mount -t tmpfs none /run
+rm -f /var/lib/cilium-bgp /etc/sysctl.d/60-cilium-bgp-router.conf
+ip link set lo up
+ip link add lxdbr0 type bridge
+ip address add 10.26.23.1/24 dev lxdbr0
+ip link set lxdbr0 up
+echo ready
+while :; do sleep 60; done # and as the namespace's init it reaps daemons
+"""
+
+
+class Host:
+    """A machine with a bridge, FRR installed but not running, and nodes on the bridge."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        command = ["unshare", "-mnp", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SETUP]
+        self.holder = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ROOT": str(root)}
+        )
+        assert self.holder.stdout is not None
+        assert self.holder.stdout.readline() == "ready\n"
+        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text()
+        self.enter = ["nsenter", "-t", children.split()[0], "-m", "-n", "-p", "--"]
+
+    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*self.enter, *command], input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    def output(self, *command: str) -> str:
+        done = self.run(*command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def script(self, file: str, *parameters: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return self.run("sh", "-c", composed(Script(file, parameters, 100)), stdin=stdin)
+
+    def configure(self, **changes: Any) -> subprocess.CompletedProcess[str]:
+        args = {
+            "address": GATEWAY,
+            "asn": 64512,
+            "node_asn": 64512,
+            "nodes": ["10.26.23.11", "10.26.23.12"],
+            "pool": "10.26.23.32/27",
+            "pod_cidr": None,
+            "hold_time_seconds": 90,
+            "keepalive_seconds": 30,
+            **changes,
+        }
+        password = args.pop("password", None)
+        conf = frr_conf(cast(BgpRouterArgs, args), password)
+        return self.script("frr.sh", GATEWAY, "lxdbr0", stdin=conf)
+
+    def node(self, number: int, password: str = "") -> None:
+        """A node with GoBGP that dials the host and never listens, as Cilium."""
+        name, address = f"node{number}", f"10.26.23.{number}"
+        self.output("ip", "netns", "add", name)
+        self.output("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+        self.output("ip", "link", "set", name, "master", "lxdbr0", "up")
+        self.output("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
+        self.output("ip", "-n", name, "link", "set", "eth0", "up")
+        self.output("ip", "-n", name, "link", "set", "lo", "up")
+        config = {
+            "global": {"config": {"as": 64512, "router-id": address, "port": -1}},
+            "neighbors": [
+                {
+                    "config": {"neighbor-address": GATEWAY, "peer-as": 64512, "auth-password": password},
+                    "timers": {"config": {"connect-retry": 1, "idle-hold-time-after-reset": 1}},
+                }
+            ],
+        }
+        (self.root / f"{name}.json").write_text(json.dumps(config))
+        gobgpd = ["gobgpd", "-t", "json", "-f", str(self.root / f"{name}.json")]
+        subprocess.Popen(
+            [*self.enter, "ip", "netns", "exec", name, *gobgpd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def announce(self, number: int, prefix: str) -> None:
+        hop = f"10.26.23.{number}"
+        gobgp = ["ip", "netns", "exec", f"node{number}", "gobgp", "global", "rib", "add", prefix, "nexthop", hop]
+        eventually(lambda: self.run(*gobgp).returncode == 0)
+
+    def peers(self) -> dict[str, Any]:
+        summary = json.loads(self.run("vtysh", "-c", "show bgp ipv4 unicast summary json").stdout or "{}")
+        return dict(summary.get("peers", {}))
+
+    def established(self, *numbers: int) -> bool:
+        peers = self.peers()
+        return all(peers.get(f"10.26.23.{number}", {}).get("state") == "Established" for number in numbers)
+
+    def routes(self) -> list[str]:
+        return [route["dst"] for route in json.loads(self.output("ip", "-json", "route", "show", "proto", "bgp"))]
+
+    def daemons(self) -> dict[str, str]:
+        """FRR's processes, by name."""
+        listed = self.output("ps", "-e", "-o", "pid=,comm=").split()
+        names = dict(zip(listed[1::2], listed[::2], strict=True))
+        return {name: pid for name, pid in names.items() if name in {"bgpd", "zebra"}}
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    yield made
+    made.holder.kill()
+    made.holder.wait()
+
+
+def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host: Host) -> None:
+    done = host.configure()
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{GATEWAY}\n", "")
+    host.node(11)
+    eventually(lambda: host.established(11))
+    for prefix in ("10.26.23.32/32", "10.26.23.40/29", "10.26.23.64/32", "10.42.1.0/24", "0.0.0.0/0"):
+        host.announce(11, prefix)
+    eventually(lambda: host.routes() == ["10.26.23.32"])
+    time.sleep(1)
+    assert host.routes() == ["10.26.23.32"]
+    assert host.peers()["10.26.23.11"]["pfxSnt"] == 0
+    assert [line.split()[3] for line in host.output("ss", "-Hltn", "sport = :179").splitlines()] == [f"{GATEWAY}:179"]
+
+    before, up = host.daemons(), host.peers()["10.26.23.11"]["peerUptimeEstablishedEpoch"]
+    assert host.configure().returncode == 0
+    assert host.daemons() == before
+    done = host.configure(
+        pool="10.26.23.64/27", pod_cidr="10.42.0.0/16", nodes=["10.26.23.11", "10.26.23.13"], hold_time_seconds=30
+    )
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: sorted(host.routes()) == ["10.26.23.64", "10.42.1.0/24"])
+    assert host.daemons() == before
+    assert host.peers()["10.26.23.11"]["peerUptimeEstablishedEpoch"] == up
+    assert set(host.peers()) == {"10.26.23.11", "10.26.23.13"}
+
+
+def test_accepts_sessions_from_its_nodes_alone(host: Host) -> None:
+    assert host.configure().returncode == 0
+    host.node(99)
+    host.node(12)
+    eventually(lambda: host.established(12))
+    assert set(host.peers()) == {"10.26.23.11", "10.26.23.12"}
+
+
+def test_the_password_is_demanded_and_never_shown(host: Host) -> None:
+    assert host.configure(password=PASSWORD).returncode == 0
+    host.node(11, PASSWORD)
+    host.node(12)
+    eventually(lambda: host.established(11))
+    assert not host.established(12)
+    changes: list[dict[str, Any]] = [
+        {"pool": "10.26.23.64/27"},
+        {"nodes": ["10.26.23.12"]},
+        {"asn": 64513},
+        {"node_asn": 64514},
+        {"password": PASSWORD + "-2"},
+        {"password": None},
+        {"keepalive_seconds": 3, "hold_time_seconds": 9},
+    ]
+    for change in changes:
+        done = host.configure(**{"password": PASSWORD, **change})
+        assert done.returncode == 0, done.stderr
+        assert PASSWORD not in done.stdout + done.stderr
+        running = host.output("vtysh", "-c", "show running-config")
+        for line in frr_lines(change):
+            assert line in running, change
+    assert PASSWORD not in (host.root / "vtysh.told").read_text()
+    logs = [file for file in (host.root / "var/log").rglob("*") if file.is_file()]
+    assert not [file for file in logs if PASSWORD in file.read_text()]
+    assert PASSWORD not in host.run("sh", "-c", "cat /run/frr/*.txt").stdout
+    assert (host.root / "etc/frr/frr.conf").stat().st_mode & 0o777 == 0o640
+
+
+def frr_lines(change: dict[str, Any]) -> list[str]:
+    """Lines that FRR's running configuration has once `change` is in force."""
+    known = {
+        "pool": "permit {} ge 32 le 32",
+        "asn": "router bgp {}\n",
+        "node_asn": "remote-as {}\n",
+        "password": "password {}\n",
+    }
+    return [known[key].format(value) for key, value in change.items() if key in known and value]
+
+
+def test_destroy_brings_back_what_was(host: Host) -> None:
+    etc = Path("/etc/frr")
+    was = {name: (etc / name).read_text() for name in ("frr.conf", "daemons")}
+    assert host.configure().returncode == 0
+    assert host.output("cat", "/etc/frr/frr.conf") != was["frr.conf"]
+    assert host.script("frr_restore.sh").returncode == 0
+    assert {name: host.output("cat", f"/etc/frr/{name}") for name in was} == was
+    assert host.daemons() == {}, "it did not run before"
+    assert host.output("cat", "/proc/sys/net/ipv4/ip_nonlocal_bind") == "0\n"
+    assert host.run("ls", "/var/lib/cilium-bgp", "/etc/sysctl.d/60-cilium-bgp-router.conf").stdout == ""
+    assert host.script("frr_restore.sh").returncode == 0
+
+
+def test_destroy_leaves_a_router_that_ran_running(host: Host) -> None:
+    host.output("sh", "-c", "echo 'ip route 198.51.100.0/24 10.26.23.9' >>/etc/frr/frr.conf; service frr start")
+    assert host.configure().returncode == 0
+    assert host.script("frr_restore.sh").returncode == 0
+    assert set(host.daemons()) == {"zebra"}
+    eventually(lambda: "198.51.100.0/24" in host.output("ip", "route"))
+
+
+def test_refuses_a_host_that_routes_already(host: Host) -> None:
+    host.output("sh", "-c", "echo 'router bgp 65000' >>/etc/frr/frr.conf")
+    done = host.configure()
+    assert done.returncode == 1
+    assert "FRR on this host already routes: /etc/frr/frr.conf:router bgp 65000; cilium-bgp would" in done.stderr
+    assert "router bgp 65000" in host.output("cat", "/etc/frr/frr.conf")
+    assert host.script("frr_restore.sh").returncode == 0
+    assert "router bgp 65000" in host.output("cat", "/etc/frr/frr.conf")
+
+
+def test_refuses_an_address_that_the_bridge_does_not_have(host: Host) -> None:
+    host.output("ip", "address", "flush", "dev", "lxdbr0")
+    done = host.configure()
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"lxdbr0 has no address {GATEWAY}: ")
+
+
+def test_what_was_written_but_never_loaded_is_loaded_by_the_next_run(host: Host) -> None:
+    assert host.configure().returncode == 0
+    told = "s/permit 10.26.23.32/permit 10.26.23.64/"
+    # A run that was killed right before the reload.
+    host.output("sh", "-c", f"sed -i '{told}' /etc/frr/frr.conf; : >/var/lib/cilium-bgp/frr.sh.changed")
+    assert host.configure(pool="10.26.23.64/27").returncode == 0
+    assert "permit 10.26.23.64/27" in host.output("vtysh", "-c", "show running-config")
