@@ -29,7 +29,8 @@ def command(packages: Sequence[str], customize: str) -> list[str]:
 
 def root(command: Sequence[str], folder: Path) -> None:
     store.install_packages({"mmdebstrap": "mmdebstrap"})
-    store.run([*command, SUITE, folder, *_mirror()])
+    # What it mounts in the folder goes with its processes, even if they are killed.
+    store.run(["unshare", "--mount", "--propagation", "private", *command, SUITE, folder, *_mirror()])
 
 
 def _mirror() -> list[str]:

@@ -2,6 +2,7 @@
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CACHE = REPOSITORY / ".cache" / "lab"
+LIMIT = 1800
+"""Seconds that a single command, or another build of the same part, may take."""
 
 
 class BuildError(Exception):
@@ -34,7 +37,9 @@ def make(name: str, inputs: Iterable[str | Path], usually: str, build: Callable[
         return done
     home.mkdir(parents=True, exist_ok=True)
     with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        # Commands of a build inherit the lock: those that outlive a killed build still hold it while they write.
+        os.set_inheritable(lock.fileno(), True)
+        hold(lock.fileno(), name)
         if done.is_dir():
             return done
         part = home / "part"
@@ -49,6 +54,21 @@ def make(name: str, inputs: Iterable[str | Path], usually: str, build: Callable[
         part.rename(done)
         say(f"built {name} in {time.monotonic() - started:.0f} s")
     return done
+
+
+def hold(lock: int, name: str) -> None:
+    deadline = time.monotonic() + LIMIT
+    waited = False
+    while True:
+        try:
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise BuildError(f"another build of {name} has been running for more than {LIMIT} s") from None
+        if not waited:
+            say(f"waiting for another build of {name} to end …")
+            waited = True
+        time.sleep(0.5)
 
 
 def digest(inputs: Iterable[str | Path]) -> str:
@@ -71,10 +91,18 @@ def clear(folder: Path) -> None:
 
 def run(command: Sequence[str | Path], cwd: Path | None = None, env: dict[str, str] | None = None) -> str:
     """Standard output of a command; BuildError with the last lines of its standard error if it fails."""
-    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    shown = " ".join(map(str, command))
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=env, capture_output=True, text=True, check=False, close_fds=False, timeout=LIMIT
+        )
+    except FileNotFoundError as error:
+        raise BuildError(f"{error.filename} is not installed; {shown} needs it") from None
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{shown} did not end within {LIMIT} s") from None
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-15:])
-        raise BuildError(f"{' '.join(map(str, command))}\nended with {done.returncode}:\n{last}")
+        raise BuildError(f"{shown}\nended with {done.returncode}:\n{last}")
     return done.stdout
 
 
