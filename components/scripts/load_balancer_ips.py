@@ -44,7 +44,7 @@ def main(seconds: float, pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
         try:
             seen = load_balancers()
             said = problem(seen, pool, wanted)
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, ValueError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", "") or error).strip()
         if not said:
             return json.dumps({name: seen[name][0] for name in sorted(seen) if seen[name]})

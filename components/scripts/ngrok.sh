@@ -39,7 +39,7 @@ else # a restart could give it another URL
     systemctl start cilium-bgp-ngrok
 fi
 
-url() { curl -sSf --max-time 5 http://127.0.0.1:4040/api/tunnels | grep -o '"public_url":"https://[^"]*' | cut -d '"' -f 4 | grep .; }
+url() { curl -sSf --noproxy '*' --max-time 5 http://127.0.0.1:4040/api/tunnels | grep -o '"public_url":"https://[^"]*' | cut -d '"' -f 4 | grep .; }
 await 60 "a public URL from ngrok's local API (127.0.0.1:4040)" url || {
     # ngrok quotes a token that it does not like.
     journalctl -u cilium-bgp-ngrok -n 20 --no-pager | awk -v config="$config" '

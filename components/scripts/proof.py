@@ -5,6 +5,7 @@ NODES: {name: address} that must have a session; ADDRESSES: {service: address} t
 must answer with status 200 on port 80.
 """
 
+import http.client
 import json
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import time
 import urllib.error
 import urllib.request
 from typing import Any
+
+# Through no proxy that the host may have for the internet.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def output(*command: str) -> Any:
@@ -37,19 +41,19 @@ def next_hops(address: str) -> list[str]:
 
 def status(address: str) -> int | str:
     try:
-        with urllib.request.urlopen(f"http://{address}:80/", timeout=5) as answer:
+        with DIRECT.open(f"http://{address}:80/", timeout=5) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
-    except OSError as error:
-        return str(error)
+    except (OSError, http.client.HTTPException) as error:
+        return str(error) or type(error).__name__
 
 
-def look(nodes: dict[str, str], addresses: dict[str, str], http: list[str]) -> dict[str, Any]:
+def look(nodes: dict[str, str], addresses: dict[str, str], services: list[str]) -> dict[str, Any]:
     return {
         "sessions": sessions(nodes),
         "routes": {address: next_hops(address) for address in addresses.values()},
-        "http": {service: status(addresses[service]) for service in http},
+        "http": {service: status(addresses[service]) for service in services},
     }
 
 
@@ -70,11 +74,11 @@ def problems(seen: dict[str, Any]) -> list[str]:
     ]
 
 
-def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], http: list[str]) -> str:
+def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], services: list[str]) -> str:
     end = time.monotonic() + seconds
     while True:
         try:
-            seen = look(nodes, addresses, http)
+            seen = look(nodes, addresses, services)
             wrong = problems(seen)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             wrong = [str(getattr(error, "stderr", "") or error).strip()]

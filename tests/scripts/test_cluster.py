@@ -1,0 +1,128 @@
+"""Scripts that ask the cluster: joining, removing, waiting. `k3s` is a fake that answers for kubectl."""
+
+import pytest
+
+from tests.scripts.machine import Machine
+
+
+def test_waits_until_a_node_has_joined(machine: Machine) -> None:
+    machine.fake("k3s", '[ -e "$STATE/asked" ] && echo node/k3s2 && exit; : >"$STATE/asked"; exit 1')
+    done = machine.run("node_joined.sh", "k3s2", "5")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2\n", "")
+    assert [line for line in machine.ran if line.startswith("k3s")] == ["k3s kubectl get node k3s2 -o name"] * 2
+
+
+def test_says_which_nodes_there_are_instead(machine: Machine) -> None:
+    machine.fake("k3s", '[ "$3" = nodes ] && echo "k3s1 NotReady" && exit; echo "nodes k3s2 not found"; exit 1')
+    done = machine.run("node_joined.sh", "k3s2", "1")
+    assert done.returncode == 1
+    assert done.stderr == ("node k3s2 in the cluster: not within 1 s; last seen: nodes k3s2 not found\nk3s1 NotReady\n")
+
+
+def cluster(machine: Machine, nodes: str, drain: str = "") -> None:
+    """A cluster whose nodes are the words of `nodes`."""
+    machine.write("state/nodes", "".join(f"node/{node}\n" for node in nodes.split()))
+    machine.fake(
+        "k3s",
+        f"""case "$2 $3" in
+        "get node") grep -x "node/$4" "$STATE/nodes" || : ;;
+        drain*) {drain or ":"} ;;
+        "delete node") grep -vx "node/$4" "$STATE/nodes" >"$STATE/left"; mv "$STATE/left" "$STATE/nodes" ;;
+        esac""",
+    )
+
+
+def test_drains_a_node_then_removes_it_and_no_other(machine: Machine) -> None:
+    cluster(machine, "k3s1 k3s2 k3s22")
+    assert machine.run("node_remove.sh", "k3s2").returncode == 0
+    assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get", "drain", "delete"]
+    assert machine.read("state/nodes") == "node/k3s1\nnode/k3s22\n"
+    assert machine.run("node_remove.sh", "k3s2").returncode == 0
+    assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get"]
+
+
+def test_a_dead_node_is_removed_all_the_same(machine: Machine) -> None:
+    cluster(machine, "k3s1 k3s2", drain="exit 1")
+    done = machine.run("node_remove.sh", "k3s2")
+    assert done.returncode == 0
+    assert "k3s2 could not be drained within 120 s" in done.stderr
+    assert machine.read("state/nodes") == "node/k3s1\n"
+
+
+def test_an_api_that_does_not_answer_is_no_node_that_is_gone(machine: Machine) -> None:
+    machine.fake("k3s", "echo 'connection refused'; exit 1")
+    machine.hurry()
+    done = machine.run("node_remove.sh", "k3s2")
+    assert done.returncode == 1
+    assert done.stderr == ("the Kubernetes API, to remove node k3s2: not within 60 s; last seen: connection refused\n")
+
+
+def test_waits_for_kinds_and_says_what_the_operator_says(machine: Machine) -> None:
+    machine.fake("k3s", 'echo "k3s: $*"')
+    done = machine.run("crds_established.sh", "5", "a.cilium.io", "b.cilium.io")
+    assert (done.returncode, done.stdout) == (0, "a.cilium.io b.cilium.io\n")
+    machine.fake("k3s", '[ "$5" != crd/b.cilium.io ] || { echo "NotFound"; exit 1; }; echo "k3s: $*"')
+    done = machine.run("crds_established.sh", "1", "a.cilium.io", "b.cilium.io")
+    assert done.returncode == 1
+    assert "kind b.cilium.io, which cilium-operator registers: not within 1 s; last seen: NotFound\n" in done.stderr
+    assert "k3s: kubectl -n kube-system logs deployment/cilium-operator" in done.stderr
+
+
+READY = ("cilium_ready.sh", "2", "abc", "k3s1 k3s2", "daemonset/cilium", "deployment/cilium-operator")
+
+
+def test_cilium_is_ready_when_it_is_rolled_out_and_every_node_is(machine: Machine) -> None:
+    machine.fake("k3s")
+    done = machine.run(*READY)
+    assert (done.returncode, done.stdout) == (
+        0,
+        "revision abc on k3s1 k3s2: daemonset/cilium deployment/cilium-operator\n",
+    )
+    assert [line.split()[-1] for line in machine.ran if line.startswith("k3s kubectl wait ")] == [
+        "node/k3s1",
+        "node/k3s2",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "missing"),
+    [
+        ("*'get daemonset/cilium -o'*", "daemonset/cilium"),
+        ("*'rollout status deployment/cilium-operator'*", "rollout of deployment/cilium-operator"),
+        ("*node/k3s2", "node k3s2 Ready"),
+    ],
+)
+def test_says_what_of_cilium_is_missing_and_what_it_logged(machine: Machine, asked: str, missing: str) -> None:
+    machine.fake("k3s", f'case "$*" in {asked}) exit 1 ;; *logs*) echo "level=fatal" ;; esac')
+    done = machine.run(*READY)
+    assert done.returncode == 1
+    assert "level=fatal\n" in done.stderr
+    assert done.stderr.endswith(f"{missing}: not within 2 s; pods, events and last log lines are above\n")
+
+
+ANSWER = r"printf 'HTTP/1.1 200 OK\r\nserver: envoy\r\n\r\n{}\n'"
+
+
+def echo(machine: Machine, configs: str, answer: str) -> None:
+    machine.fake("k3s", f'case "$*" in *ciliumenvoyconfigs*) {configs} ;; *exec*) {answer} ;; *) echo "$*" ;; esac')
+
+
+def test_the_echo_service_answers_through_envoy(machine: Machine) -> None:
+    echo(machine, "echo ciliumenvoyconfig/cilium-envoy-lb-default-echo", ANSWER)
+    done = machine.run("l7_check.sh", "5")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "HTTP/1.1 200 OK\n", "")
+
+
+@pytest.mark.parametrize(
+    ("configs", "answer", "message"),
+    [
+        ("echo other", ANSWER, "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service: not within 1 s"),
+        ("echo cilium-envoy-lb", "echo 'curl: (28) timed out'; exit 28", "last seen: curl: (28) timed out\n"),
+        ("echo cilium-envoy-lb", ANSWER.replace("envoy", "nginx"), "answered, but not through Envoy: HTTP/1.1 200 OK"),
+    ],
+)
+def test_says_why_it_is_no_layer_7(machine: Machine, configs: str, answer: str, message: str) -> None:
+    echo(machine, configs, answer)
+    done = machine.run("l7_check.sh", "1")
+    assert done.returncode == 1
+    assert message in done.stderr
