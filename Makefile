@@ -5,7 +5,7 @@ STACK ?= dev
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PULUMI_SKIP_UPDATE_CHECK := true
 
-.PHONY: setup python test test-lxd lint preview up destroy demo
+.PHONY: setup python test test-lxd lint preview up destroy lab lab-down e2e demo
 
 setup: python
 	@scripts/setup-pulumi
@@ -43,3 +43,15 @@ destroy: setup
 # The whole dev stack in a pretend world: no account, no host, no network. A second run changes nothing.
 demo: setup
 	@python -m scripts.demo
+
+# The program on real LXD, Kubernetes, Cilium and FRR, on this machine. MODE: configmap or control-plane.
+MODE ?= configmap
+lab: setup
+	@python -m lab.stack up $(MODE)
+
+lab-down: setup
+	@python -m lab.stack destroy
+
+# The same, checked from outside in both modes, and taken down.
+e2e: setup
+	@pytest -m e2e -v -x --durations=0 tests/e2e

@@ -6,6 +6,7 @@ usage: python -m lab.node [PROJECT]     import it into LXD (project `default`) u
 import hashlib
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -78,6 +79,16 @@ def import_into(project: str) -> str:
     store.say(f"importing the node image into LXD's project {project} …")
     store.run([*lxc, "import", *files, f"--alias={ALIAS}"])
     return fingerprint
+
+
+def remove_from(project: str) -> None:
+    """Remove the image from LXD's `project`, if LXD answers and has it."""
+    listed = subprocess.run(
+        ["lxc", "--project", project, "image", "list", "--format=json"], capture_output=True, text=True, check=False
+    )
+    for image in json.loads(listed.stdout or "[]"):
+        if ALIAS in [alias["name"] for alias in image["aliases"]]:
+            store.run(["lxc", "--project", project, "image", "delete", image["fingerprint"]])
 
 
 if __name__ == "__main__":
