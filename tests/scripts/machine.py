@@ -15,6 +15,7 @@ from components.remote import Script
 COVERED = ["etc", "var", "run", "proc", "sys", "usr/local"]
 if Path("/usr/lib/frr").is_dir():
     COVERED.append("usr/lib/frr")  # a host starts without FRR
+SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The programs that a script may take for granted on a minimal Debian or Ubuntu.
 READS = "cmp curl cut date dirname env getent grep head hostname id sleep sort stat tail tr uname wc"
 CHANGES = "awk cat chmod chown cp gzip install mkdir mktemp mv rm rmdir sed sh tar timeout"
@@ -60,7 +61,7 @@ class Machine:
         (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/run/ubuntu:/bin/sh\n")
         (root / "etc/group").write_text("root:x:0:\nubuntu:x:1000:\n")
         for tool in TOOLS:
-            real = shutil.which(tool, path="/usr/sbin:/usr/bin:/sbin:/bin")
+            real = shutil.which(tool, path=SYSTEM)
             assert real, f"{tool} is not on this machine"
             self._program("tools", tool, f'exec {Path(real).resolve()} "$@"')
         self.fake("sleep", "exec /usr/bin/sleep 0.02")
@@ -72,7 +73,7 @@ class Machine:
 
     def fake(self, name: str, body: str = "") -> None:
         """A program that pretends: `body` is what it does, in sh; it may keep things in $STATE."""
-        self._program("programs", name, body)
+        self._program("programs", name, f"PATH=/usr/local/bin:{SYSTEM}\n{body}")
 
     def hurry(self) -> None:
         """Half a minute passes each time that a script asks for the time."""
@@ -122,7 +123,7 @@ class Machine:
             timeout=seconds + 30,
             start_new_session=True,
             env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                "PATH": SYSTEM,
                 "MACHINE": str(self.root),
                 "STATE": str(self.root / "state"),
                 "DIES_AT": str(dies_at),
