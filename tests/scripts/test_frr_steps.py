@@ -3,6 +3,7 @@
 With the real FRR: test_frr.py.
 """
 
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -76,12 +77,22 @@ def test_installs_then_reloads_or_restarts_as_the_change_needs(machine: Machine)
         assert SECRET not in "\n".join(machine.ran)
 
 
-def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine]) -> None:
-    whole = host(new_machine())
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine], runs: bool) -> None:
+    older = host(new_machine())
+    if runs:
+        older.run(*COMMAND, stdin=CONF.replace("10.26.23.11", "10.26.23.12"))
+
+    def prepared() -> Machine:
+        machine = host(new_machine())
+        shutil.copytree(older.root, machine.root, dirs_exist_ok=True)
+        return machine
+
+    whole = prepared()
     whole.run(*COMMAND, stdin=CONF)
     wanted = whole.contents()
     for step in whole.changing_steps:
-        machine = host(new_machine())
+        machine = prepared()
         assert machine.run(*COMMAND, stdin=CONF, dies_at=step).returncode != 0, f"survived step {step}"
         died_at = machine.ran[-1]
         assert machine.run(*COMMAND, stdin=CONF).returncode == 0, f"after death at {died_at}"
