@@ -27,7 +27,6 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import configure
 from pulumi.runtime.stack import run_in_stack
 
-from components.remote import SCRIPTS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "cilium-bgp"
@@ -109,6 +108,7 @@ class Registered:
     protect: bool
     delete_before_replace: bool
     deleted_with: str
+    replace_with: frozenset[str]
     additional_secret_outputs: frozenset[str]
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
@@ -175,15 +175,13 @@ def taken_apart(command: str) -> Ran:
     words = shlex.split(command)
     if sudo := words[:2] == ["sudo", "-n"]:
         del words[:2]
-    assert words[:3] == ["timeout", "-k", "10"], words
-    seconds, interpreter, dash_c, text, *rest = words[3:]
-    assert (interpreter, dash_c) in (("sh", "-c"), ("python3", "-c"))
-    if interpreter == "sh":
-        file, *rest = rest
-        assert text == (SCRIPTS / "lib.sh").read_text() + (SCRIPTS / file).read_text()
-    else:
-        (file,) = (path.name for path in SCRIPTS.glob("*.py") if path.read_text() == text)
-    return Ran(file, tuple(rest), int(seconds), sudo)
+    timeout, _, _, seconds, interpreter, _, text, *rest = words
+    if timeout != "timeout":
+        raise ValueError(f"not bounded: {words[:3]}")
+    if interpreter == "python3":  # which knows no name for a text that it is given; the text does
+        rest.insert(0, text.partition("\nusage: ")[2].partition(" ")[0])
+    file, *parameters = rest
+    return Ran(file, tuple(parameters), int(seconds), sudo)
 
 
 def strings(value: Any, *, secret_too: bool) -> Iterator[str]:
@@ -215,11 +213,8 @@ def plain(value: Any) -> Any:
     return value
 
 
-def stack(values: Mapping[str, Any] = DEV, secrets: Mapping[str, str] | None = None, *, preview: bool = False) -> Graph:
-    """What `__main__.py` makes of a configuration. `preview`: nothing that a resource answers is known.
-
-    Without `secrets`, those that the configuration needs.
-    """
+def program(values: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Callable[[], None]:
+    """`__main__.py` with a configuration. Without `secrets`: those that the configuration needs."""
     if secrets is None:
         secrets = {"sshPrivateKey": SSH_KEY}
         if values.get("bgp", {}).get("authentication") == "md5":
@@ -228,12 +223,18 @@ def stack(values: Mapping[str, Any] = DEV, secrets: Mapping[str, str] | None = N
             secrets |= {"ngrokAuthtoken": NGROK_TOKEN}
     config = {f"{PROJECT}:{root}": json.dumps(value) for root, value in values.items()}
     config |= {f"{PROJECT}:{root}": value for root, value in secrets.items()}
+    secret = [f"{PROJECT}:{root}" for root in secrets]
 
-    def program() -> None:
-        pulumi.runtime.set_all_config(config, [f"{PROJECT}:{root}" for root in secrets])
+    def run() -> None:
+        pulumi.runtime.set_all_config(config, secret)
         runpy.run_path(str(ROOT / "__main__.py"))
 
-    return registered(program, preview=preview)
+    return run
+
+
+def stack(values: Mapping[str, Any] = DEV, secrets: Mapping[str, str] | None = None, *, preview: bool = False) -> Graph:
+    """What `program` registers. `preview`: nothing that a resource answers is known."""
+    return registered(program(values, secrets), preview=preview)
 
 
 @cache
@@ -285,6 +286,12 @@ class Monitor(MockMonitor):
         self.graph = Graph()
         self._lock = Lock()
 
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """As the engine does: all types above, but not the stack's."""
+        above = parent.split("::")[2] if parent else ""
+        types = [type_] if above in ("", "pulumi:pulumi:Stack") else [above, type_]
+        return f"urn:pulumi:dev::{PROJECT}::{'$'.join(types)}::{name}"
+
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type == "pulumi:pulumi:Stack":
@@ -302,13 +309,15 @@ class Monitor(MockMonitor):
             protect=request.protect,
             delete_before_replace=request.deleteBeforeReplace,
             deleted_with=request.deletedWith,
+            replace_with=frozenset(request.replace_with),
             additional_secret_outputs=frozenset(request.additionalSecretOutputs),
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
             replace_on_changes=tuple(request.replaceOnChanges),
         )
         with self._lock:
-            assert urn not in self.graph.resources, f"{urn} is registered twice"
+            if urn in self.graph.resources:
+                raise ValueError(f"{urn} is registered twice")
             self.graph.resources[urn] = its
         state, id_ = dict(its.inputs), ""
         if its.custom and not self.preview:

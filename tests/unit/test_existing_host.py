@@ -38,7 +38,7 @@ def test_nothing_on_it_dies_with_it() -> None:
     its = stack(values(host=EXISTING))
     on_host = [resource for name in ("lxd", "topology", "router") for resource in its.children(name).values()]
     assert len(on_host) == 11
-    assert [resource.name for resource in on_host if resource.deleted_with] == []
+    assert [resource.name for resource in on_host if resource.deleted_with or resource.replace_with] == []
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,7 @@ def test_forward_gives_the_hosts_ports_to_services() -> None:
     }
     assert isinstance(forward.inputs["lxd"], Secret)
     assert forward.deleted_with == its["host-instance"].urn
+    assert forward.replace_with == {its["host-instance"].urn}
     assert its.outputs["urls"] == {
         FCDEMO: f"http://{HOST_ADDRESS}:8080",
         TRAEFIK: f"http://{HOST_ADDRESS}:8443",

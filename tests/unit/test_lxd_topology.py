@@ -51,6 +51,7 @@ def test_every_entity_is_of_the_hosts_lxd_reached_by_ssh_and_that_is_secret(name
     )
     assert its.additional_secret_outputs == {"lxd", "former"}
     assert its.deleted_with == dev()["host-instance"].urn
+    assert its.replace_with == {its.deleted_with}, "on another machine there is nothing to update"
     assert its.delete_before_replace
 
 

@@ -1,0 +1,289 @@
+"""Cilium's release in both modes: what is created, in what order, and with which secrets."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.graph import BGP_PASSWORD, CANARIES, MD5, SSH_KEY, Graph, Secret, dev, plain, stack, strings, values
+
+ANNOTATION = "cilium-bgp/bgp-config"
+CONTROL_PLANE = {"mode": "control-plane"}
+VERSIONS = {"1.16.19": "v1.30.6+k3s1", "1.17.5": "v1.32.1+k3s1", "1.18.12": "v1.33.4+k3s1"}
+KINDS = ("ciliumloadbalancerippool", "ciliumbgpadvertisement", "ciliumbgppeerconfig", "ciliumbgpclusterconfig")
+
+
+def control_plane(cilium: str = "1.18.12", **bgp: Any) -> Graph:
+    return stack(values(bgp=CONTROL_PLANE | bgp, cilium={"version": cilium}, k3s={"version": VERSIONS[cilium]}))
+
+
+def bgp_config(its: Graph) -> Any:
+    return yaml.safe_load(plain(its["cilium-bgp-config"].inputs["data"])["config.yaml"])
+
+
+def test_the_configmap_is_the_articles() -> None:
+    config = dev()["cilium-bgp-config"]
+    assert config.type == "kubernetes:core/v1:ConfigMap"
+    assert config.inputs["metadata"] == {"name": "bgp-config", "namespace": "kube-system"}
+    assert set(config.inputs["data"]) == {"config.yaml"}
+    assert bgp_config(dev()) == {
+        "peers": [{"peer-address": "10.26.23.1", "peer-asn": 64512, "my-asn": 64512}],
+        "address-pools": [{"name": "default", "protocol": "bgp", "addresses": ["10.26.23.32/27"]}],
+    }
+
+
+def test_the_configmap_knows_both_sides_the_hold_time_and_the_password() -> None:
+    bgp = {"localAsn": 65001, "peerAsn": 65000, "holdTimeSeconds": 9, "keepaliveTimeSeconds": 3}
+    its = stack(values(bgp=bgp | MD5))
+    assert bgp_config(its)["peers"] == [
+        {
+            "peer-address": "10.26.23.1",
+            "peer-asn": 65000,
+            "my-asn": 65001,
+            "hold-time": "9s",
+            "password": BGP_PASSWORD,
+        }
+    ]
+    data = its["cilium-bgp-config"].inputs["data"]
+    assert isinstance(data, Secret) or isinstance(data["config.yaml"], Secret)
+
+
+def test_the_configmap_comes_after_the_router_and_before_the_release() -> None:
+    release = dev()["cilium-release"]
+    assert dev()["cilium-bgp-config"].urn in release.dependencies
+    assert "router-frr" in dev().before(dev()["cilium-bgp-config"])
+
+
+def test_the_release_is_the_articles() -> None:
+    release = dev()["cilium-release"]
+    assert release.type == "kubernetes:helm.sh/v3:Release"
+    asked = dict(release.inputs)
+    checksum = asked["values"]["podAnnotations"][ANNOTATION]
+    assert asked.pop("compat") == "true"  # the SDK's own
+    assert asked == {
+        "name": "cilium",
+        "namespace": "kube-system",
+        "chart": "cilium",
+        "repositoryOpts": {"repo": "https://helm.cilium.io"},
+        "version": "1.13.0",
+        "timeout": 900,
+        "skipAwait": True,
+        "values": {
+            "bgp": {"enabled": True, "announce": {"loadbalancerIP": True, "podCIDR": True}},
+            "sctp": {"enabled": True},
+            "hubble": {
+                "enabled": True,
+                "metrics": {"enabled": ["dns", "drop", "tcp", "flow", "icmp", "http"]},
+                "relay": {"enabled": True, "service": {"type": "LoadBalancer"}},
+                "ui": {"enabled": True, "service": {"type": "LoadBalancer"}},
+            },
+            "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": ["10.42.0.0/16"]}},
+            "podAnnotations": {ANNOTATION: checksum},
+            "operator": {"rollOutPods": True, "podAnnotations": {ANNOTATION: checksum}},
+            "rollOutCiliumPods": True,
+        },
+    }
+
+
+@pytest.mark.parametrize("bgp", [{}, MD5])
+def test_pods_carry_a_checksum_of_the_configuration_that_gives_nothing_away(bgp: dict[str, Any]) -> None:
+    def checksum(its: Graph) -> str:
+        found: str = its["cilium-release"].inputs["values"]["podAnnotations"][ANNOTATION]
+        return found
+
+    seen = {
+        checksum(stack(values(bgp=bgp | change))) for change in ({}, {"pool": "10.26.23.64/27"}, {"peerAsn": 65000})
+    }
+    assert len(seen) == 3, "another configuration restarts the agents"
+    assert checksum(stack(values(bgp=bgp))) in seen, "the same does not"
+    assert not [value for value in seen if any(canary in value for canary in CANARIES)]
+
+
+def test_another_password_is_another_checksum() -> None:
+    checksums = [
+        stack(values(bgp=MD5), {"sshPrivateKey": SSH_KEY, "bgpPassword": password})["cilium-release"].inputs["values"][
+            "podAnnotations"
+        ][ANNOTATION]
+        for password in ("one", "two")
+    ]
+    assert checksums[0] != checksums[1]
+
+
+@pytest.mark.parametrize(
+    ("chart", "asked"),
+    [
+        (
+            "https://charts.example/cilium",
+            {"chart": "cilium", "repositoryOpts": {"repo": "https://charts.example/cilium"}},
+        ),
+        ("oci://registry.example/charts/cilium", {"chart": "oci://registry.example/charts/cilium"}),
+        ("./charts/cilium-1.13.0.tgz", {"chart": "./charts/cilium-1.13.0.tgz"}),
+    ],
+)
+def test_the_chart_comes_from_a_repository_a_registry_or_a_file(chart: str, asked: dict[str, Any]) -> None:
+    inputs = stack(values(cilium={"chart": chart}))["cilium-release"].inputs
+    assert {key: inputs[key] for key in ("chart", "repositoryOpts") if key in inputs} == asked
+
+
+def test_further_values_win_and_are_merged_as_helm_does() -> None:
+    further = {"hubble": {"metrics": {"enabled": ["dns"]}, "ui": {"replicas": 2}}, "debug": {"enabled": True}}
+    its = stack(values(cilium={"values": further}))["cilium-release"].inputs["values"]
+    assert its["hubble"]["metrics"] == {"enabled": ["dns"]}
+    assert its["hubble"]["ui"] == {"enabled": True, "service": {"type": "LoadBalancer"}, "replicas": 2}
+    assert its["debug"] == {"enabled": True}
+    assert its["sctp"] == {"enabled": True}
+
+
+def test_ready_waits_for_every_node_and_workload_of_this_revision() -> None:
+    ready = dev()["cilium-ready"]
+    ran = ready.ran()
+    assert ran.file == "cilium_ready.sh"
+    limit, revision, nodes, *workloads = ran.parameters
+    assert (limit, revision, nodes) == ("900", "1", "k3s1 k3s2 k3s3")
+    assert workloads == [
+        "daemonset/cilium",
+        "deployment/cilium-operator",
+        "deployment/hubble-relay",
+        "deployment/hubble-ui",
+    ]
+    assert ran.seconds > 900
+    assert {"cilium-release", "k3s2-joined", "k3s3-joined"} <= dev().before(ready)
+
+
+@pytest.mark.parametrize(
+    ("hubble", "parts"),
+    [({"ui": False}, ["deployment/hubble-relay"]), ({"enabled": False, "relay": False, "ui": False}, [])],
+)
+def test_ready_waits_for_no_part_of_hubble_that_is_off(hubble: dict[str, Any], parts: list[str]) -> None:
+    its = stack(values(hubble=hubble))
+    assert list(its["cilium-ready"].ran().parameters[5:]) == parts
+
+
+def test_outputs() -> None:
+    assert dev().outputs_of("cilium")["ready"].startswith("revision 1 on k3s1 k3s2 k3s3: daemonset/cilium")
+
+
+def test_configmap_mode_has_nothing_of_the_control_plane() -> None:
+    assert set(dev().children("cilium")) == {"cilium-bgp-config", "cilium-release", "cilium-ready"}
+    assert "bgpControlPlane" not in dev()["cilium-release"].inputs["values"]
+
+
+@pytest.mark.parametrize(
+    ("cilium", "api_version"),
+    [("1.16.19", "cilium.io/v2alpha1"), ("1.17.5", "cilium.io/v2alpha1"), ("1.18.12", "cilium.io/v2")],
+)
+def test_the_control_planes_objects(cilium: str, api_version: str) -> None:
+    its = control_plane(cilium)
+    metadata = {"name": "cilium-bgp", "labels": {"advertise": "cilium-bgp"}}
+    specs = {
+        "CiliumLoadBalancerIPPool": {"blocks": [{"cidr": "10.26.23.32/27"}], "allowFirstLastIPs": "Yes"},
+        "CiliumBGPAdvertisement": {
+            "advertisements": [
+                {
+                    "advertisementType": "Service",
+                    "service": {"addresses": ["LoadBalancerIP"]},
+                    "selector": {
+                        "matchExpressions": [{"key": "cilium-bgp/never", "operator": "NotIn", "values": ["true"]}]
+                    },
+                },
+                {"advertisementType": "PodCIDR"},
+            ]
+        },
+        "CiliumBGPPeerConfig": {
+            "timers": {"connectRetryTimeSeconds": 10, "holdTimeSeconds": 90, "keepAliveTimeSeconds": 30},
+            "gracefulRestart": {"enabled": False},
+            "families": [
+                {"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": "cilium-bgp"}}}
+            ],
+        },
+        "CiliumBGPClusterConfig": {
+            "bgpInstances": [
+                {
+                    "name": "cilium-bgp",
+                    "localASN": 64512,
+                    "peers": [
+                        {
+                            "name": "host",
+                            "peerASN": 64512,
+                            "peerAddress": "10.26.23.1",
+                            "peerConfigRef": {"name": "cilium-bgp"},
+                        }
+                    ],
+                }
+            ]
+        },
+    }
+    for kind, spec in specs.items():
+        resource = its[f"cilium-{kind.lower()}"]
+        assert resource.type == f"kubernetes:{api_version}:{kind}"
+        assert resource.inputs == {"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def test_the_control_plane_has_no_configmap_and_no_legacy_values() -> None:
+    its = control_plane()
+    assert set(its.children("cilium")) == {
+        "cilium-release",
+        "cilium-crds",
+        "cilium-ready",
+        *(f"cilium-{kind}" for kind in KINDS),
+    }
+    chart = its["cilium-release"].inputs["values"]
+    assert chart["bgpControlPlane"] == {"enabled": True}
+    assert "bgp" not in chart
+    assert "podAnnotations" not in chart
+    assert chart["operator"] == {"rollOutPods": True}
+
+
+def test_the_control_planes_order_is_release_kinds_objects_and_the_cluster_last() -> None:
+    its = control_plane(**MD5)
+    crds = its["cilium-crds"]
+    assert its["cilium-release"].urn in crds.dependencies
+    for kind in KINDS:
+        assert crds.urn in its[f"cilium-{kind}"].dependencies
+    first = {"cilium-bgp-auth", *(f"cilium-{kind}" for kind in KINDS[:3])}
+    assert first <= its.before(its["cilium-ciliumbgpclusterconfig"])
+    assert "cilium-ciliumbgpclusterconfig" in its.before(its["cilium-ready"])
+    assert "router-frr" in its.before(its["cilium-ciliumbgpclusterconfig"])
+
+
+def test_the_gate_waits_for_each_kind_and_says_so_before_it_is_ended() -> None:
+    ran = control_plane()["cilium-crds"].ran()
+    limit, *crds = ran.parameters
+    assert (ran.file, limit) == ("crds_established.sh", "900")
+    assert crds == [
+        "ciliumbgpclusterconfigs.cilium.io",
+        "ciliumbgppeerconfigs.cilium.io",
+        "ciliumbgpadvertisements.cilium.io",
+        "ciliumloadbalancerippools.cilium.io",
+    ]
+    assert ran.seconds > 4 * 900, "it waits so long for each"
+
+
+def test_the_control_planes_password_is_a_secret_that_the_peer_refers_to() -> None:
+    its = control_plane(**MD5)
+    auth = its["cilium-bgp-auth"]
+    assert auth.type == "kubernetes:core/v1:Secret"
+    assert auth.inputs["metadata"] == {"name": "cilium-bgp-auth", "namespace": "kube-system"}
+    assert auth.inputs["stringData"] == Secret({"password": BGP_PASSWORD})
+    assert its["cilium-ciliumbgppeerconfig"].inputs["spec"]["authSecretRef"] == "cilium-bgp-auth"
+    assert BGP_PASSWORD not in "".join(strings(its["cilium-ciliumbgppeerconfig"].inputs, secret_too=True))
+    assert "authSecretRef" not in control_plane()["cilium-ciliumbgppeerconfig"].inputs["spec"]
+
+
+def test_the_control_planes_settings_reach_it() -> None:
+    its = control_plane(
+        localAsn=65001,
+        peerAsn=65000,
+        holdTimeSeconds=9,
+        keepaliveTimeSeconds=3,
+        connectRetryTimeSeconds=5,
+        gracefulRestart=True,
+        announcePodCidr=False,
+    )
+    peer = its["cilium-ciliumbgppeerconfig"].inputs["spec"]
+    assert peer["timers"] == {"connectRetryTimeSeconds": 5, "holdTimeSeconds": 9, "keepAliveTimeSeconds": 3}
+    assert peer["gracefulRestart"] == {"enabled": True}
+    (instance,) = its["cilium-ciliumbgpclusterconfig"].inputs["spec"]["bgpInstances"]
+    assert (instance["localASN"], instance["peers"][0]["peerASN"]) == (65001, 65000)
+    kinds = [one["advertisementType"] for one in its["cilium-ciliumbgpadvertisement"].inputs["spec"]["advertisements"]]
+    assert kinds == ["Service"]

@@ -1,0 +1,377 @@
+"""The graph as a whole: what is in it for `dev`, and what holds for every configuration."""
+
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from components.remote import SCRIPTS
+from tests.unit.graph import (
+    CANARIES,
+    DEV,
+    EXISTING,
+    MD5,
+    UNKNOWN,
+    Graph,
+    Registered,
+    Secret,
+    dev,
+    plain,
+    program,
+    registered,
+    stack,
+    strings,
+    values,
+)
+
+COMMAND, LXD, KUBERNETES = "command:remote:Command", "pulumi-python:dynamic/lxd", "kubernetes"
+WHOLE = {
+    "LinodeHost host": {
+        "host-firewall": "linode:index/firewall:Firewall",
+        "host-instance": "linode:index/instance:Instance",
+        "host-key": "pulumi-python:dynamic/cilium-bgp:HostKey",
+    },
+    "LxdHost lxd": {"lxd-install": COMMAND, "lxd-kernel": COMMAND, "lxd-ssh-key": COMMAND},
+    "LxdTopology topology": {
+        "topology-pool": f"{LXD}:StoragePool",
+        "topology-bridge": f"{LXD}:Network",
+        "topology-profile-default": f"{LXD}:Profile",
+        "topology-profile-k8s": f"{LXD}:Profile",
+        "k3s1": f"{LXD}:Instance",
+        "k3s2": f"{LXD}:Instance",
+        "k3s3": f"{LXD}:Instance",
+    },
+    "BgpRouter router": {"router-frr": COMMAND},
+    "K3sCluster k3s": {
+        "k3s1-mounts": COMMAND,
+        "k3s1-k3s-server": COMMAND,
+        "k3s-token": COMMAND,
+        "k3s2-mounts": COMMAND,
+        "k3s2-k3s-agent": COMMAND,
+        "k3s2-joined": COMMAND,
+        "k3s3-mounts": COMMAND,
+        "k3s3-k3s-agent": COMMAND,
+        "k3s3-joined": COMMAND,
+        "k3s-kubeconfig": COMMAND,
+        "k3s-provider": "pulumi:providers:kubernetes",
+    },
+    "Cilium cilium": {
+        "cilium-bgp-config": f"{KUBERNETES}:core/v1:ConfigMap",
+        "cilium-release": f"{KUBERNETES}:helm.sh/v3:Release",
+        "cilium-ready": COMMAND,
+    },
+    "Hubble hubble": {"hubble-addresses": COMMAND},
+    "FcDemo fcdemo": {
+        "fcdemo-deployment": f"{KUBERNETES}:apps/v1:Deployment",
+        "fcdemo-service": f"{KUBERNETES}:core/v1:Service",
+    },
+    "Proof proof": {"proof-addresses": COMMAND, "proof-routes": COMMAND},
+    "Exposure exposure": {},
+}
+
+CONTROL_PLANE = values(
+    bgp={"mode": "control-plane"} | MD5,
+    cilium={"version": "1.18.12", "kubeProxyReplacement": True},
+    k3s={"version": "v1.33.4+k3s1"},
+    l7echo={"enabled": True},
+    exposure={"mode": "ngrok"},
+)
+FORWARD = {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}
+STACKS = {
+    "dev": DEV,
+    "existing": values(host=EXISTING, bgp=MD5),
+    "everything": CONTROL_PLANE,
+    "forward": values(exposure={"mode": "forward", "cidrs": ["0.0.0.0/0"], "forwards": [FORWARD]}, bgp=MD5),
+    "project": values(lxd={"project": "lab"}),
+}
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def its(request: pytest.FixtureRequest) -> Graph:
+    return stack(STACKS[request.param])
+
+
+# dev, name by name
+
+
+def test_dev_is_this_and_nothing_else() -> None:
+    components = {
+        f"{its.type.removeprefix('cilium-bgp:index:')} {its.name}": {
+            child.name: child.type for child in dev().children(its.name).values()
+        }
+        for its in dev()
+        if not its.custom
+    }
+    assert components == WHOLE
+
+
+def test_outputs_of_the_stack() -> None:
+    assert set(dev().outputs) == {
+        "host_address",
+        "nodes",
+        "kube_api",
+        "kubeconfig",
+        "load_balancer_ips",
+        "bgp",
+        "urls",
+        "ssh_commands",
+    }
+    assert [name for name, value in dev().outputs.items() if isinstance(value, Secret)] == ["kubeconfig"]
+
+
+def test_a_bad_configuration_is_said_and_registers_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    def bad() -> None:
+        with pytest.raises(SystemExit) as ended:
+            program(values(bgp={"pool": "10.26.23.40/27"}))()
+        assert ended.value.code == 32, "Pulumi's language host then adds nothing"
+
+    assert registered(bad).resources == {}
+    assert caplog.messages == [
+        "bgp.pool: 10.26.23.40/27 has host bits set; its network would be 10.26.23.32/27. Cilium would hand out "
+        "addresses you did not mean. Write 10.26.23.32/27."
+    ]
+
+
+# every configuration
+
+
+def test_a_component_is_the_stacks_and_all_else_is_a_components(its: Graph) -> None:
+    for resource in its:
+        if resource.custom:
+            assert its.resources[resource.parent].type.startswith("cilium-bgp:index:"), resource.name
+        else:
+            assert resource.type.startswith("cilium-bgp:index:")
+            assert resource.parent == "urn:pulumi:dev::cilium-bgp::pulumi:pulumi:Stack::cilium-bgp-dev"
+
+
+def test_every_component_registers_outputs(its: Graph) -> None:
+    components = {resource.urn for resource in its if not resource.custom}
+    assert {
+        urn for urn, outputs in its.registered_outputs.items() if outputs and "pulumi:pulumi:Stack" not in urn
+    } == components
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_preview_shows_every_resource_that_an_up_creates(name: str) -> None:
+    preview = stack(STACKS[name], preview=True)
+    assert preview.resources.keys() == stack(STACKS[name]).resources.keys()
+    assert UNKNOWN in str([resource.inputs for resource in preview]), "it knows of no answer"
+
+
+def test_no_secret_is_in_a_command_line_or_in_anything_that_is_not_secret(its: Graph) -> None:
+    for resource in its:
+        for operation in ("create", "update", "delete"):
+            assert_no_canary(strings(resource.inputs.get(operation, ""), secret_too=True), resource.name)
+        assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)
+    for urn, outputs in its.registered_outputs.items():
+        assert_no_canary(strings(outputs, secret_too=False), urn)
+
+
+def test_the_secrets_are_where_they_are_needed() -> None:
+    """Else the test above would see nothing."""
+    everything = stack(CONTROL_PLANE)
+    texts = [text for resource in everything for text in strings(resource.inputs, secret_too=True)]
+    assert [canary for canary in CANARIES if not any(canary in text for text in texts)] == []
+
+
+def test_every_command_pins_its_machines_key_and_dials_for_a_finite_time(its: Graph) -> None:
+    commands = [resource for resource in its if resource.type == COMMAND]
+    assert len(commands) > 10
+    for command in commands:
+        connection = plain(command.inputs["connection"])
+        for hop in (connection, *([connection["proxy"]] if "proxy" in connection else [])):
+            assert hop["hostKey"].startswith("ssh-ed25519 AAAA"), command.name
+            assert 0 < hop["dialErrorLimit"] < 100
+            assert 0 < hop["perDialTimeout"] < 100
+
+
+def test_every_script_is_ended_at_some_time_and_after_it_has_said_why(its: Graph) -> None:
+    ran = [
+        resource.ran(operation)
+        for resource in its
+        for operation in ("create", "delete")
+        if operation in resource.inputs
+    ]
+    assert len(ran) > 10
+    for command in ran:
+        if command.parameters and command.parameters[0].isdigit():
+            assert command.seconds > int(command.parameters[0]), command.file
+
+
+def test_a_command_whose_output_is_secret_is_not_logged(its: Graph) -> None:
+    secret = [resource for resource in its if "stdout" in resource.additional_secret_outputs]
+    assert {resource.name for resource in secret} == {"k3s-token", "k3s-kubeconfig"}
+    for resource in its:
+        if resource.type == COMMAND:
+            assert (resource.inputs.get("logging") == "none") == (resource in secret), resource.name
+            assert resource.inputs["addPreviousOutputInEnv"] is False
+
+
+def test_all_in_the_cluster_dies_with_its_first_server(its: Graph) -> None:
+    def is_inside(resource: Registered) -> bool:
+        if resource.type != COMMAND:
+            return resource.type.startswith("kubernetes:")
+        script = resource.ran().file
+        return script.startswith(("k3s_token", "k3s_kubeconfig")) or (
+            script != "k3s_install.sh" and "kubectl" in (SCRIPTS / script).read_text()
+        )
+
+    inside = [resource for resource in its if is_inside(resource)]
+    assert {"k3s-token", "k3s2-joined", "cilium-release", "cilium-ready", "fcdemo-service", "proof-addresses"} <= {
+        resource.name for resource in inside
+    }
+    assert {resource.deleted_with for resource in inside} == {its["k3s1"].urn}
+
+
+def test_all_in_the_cluster_is_of_its_provider(its: Graph) -> None:
+    inside = [resource for resource in its if resource.type.startswith("kubernetes:")]
+    assert inside
+    assert {resource.provider.rpartition("::")[0] for resource in inside} == {its["k3s-provider"].urn}
+
+
+@pytest.mark.parametrize("name", [name for name in STACKS if name != "existing"])
+def test_all_on_a_linode_dies_with_it(name: str) -> None:
+    graph = stack(STACKS[name])
+    not_on_it = {"host-firewall", "host-instance", "k3s-provider"}
+    on_it = [resource for resource in graph if resource.custom and resource.name not in not_on_it]
+    assert len(on_it) > 25
+    assert [resource.name for resource in on_it if "host-instance" not in graph.dies_with(resource)] == []
+    for gone in not_on_it:
+        assert not graph[gone].deleted_with
+
+
+def test_nothing_is_kept_or_ignored_behind_the_users_back(its: Graph) -> None:
+    assert [resource.name for resource in its if resource.retain_on_delete or resource.ignore_changes] == []
+
+
+# any nodes
+
+
+def names() -> st.SearchStrategy[str]:
+    """Names of nodes, those of other resources among them."""
+    known = ["k3s", "lxd", "host", "proof", "topology", "topology-pool", "cilium", "a", "a-k3s"]
+    return st.sampled_from(known) | st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> dict[str, Any]:
+    """Nodes in any order and with any address outside of the pool: one or three servers, at least one agent."""
+    free = [last for last in range(2, 255) if not 32 <= last < 64]
+    servers = draw(st.sampled_from([1, 3]))
+    agents = draw(st.integers(1, 5))
+    chosen = draw(st.lists(names(), min_size=servers + agents, max_size=servers + agents, unique=True))
+    last = draw(st.lists(st.sampled_from(free), min_size=len(chosen), max_size=len(chosen), unique=True))
+    roles = draw(st.permutations(["server"] * servers + ["agent"] * agents))
+    return {
+        name: {"role": role, "address": str(IPv4Address("10.26.23.0") + number)}
+        for name, role, number in zip(chosen, roles, last, strict=True)
+    }
+
+
+# An example takes half a second and says enough as it is: shrinking one would take minutes.
+few = settings(max_examples=8, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+STATED = {
+    "topology-bridge": {"config"},  # the range that DHCP may give: only ipv4.dhcp.ranges, see below
+    "router-frr": {"stdin"},  # the neighbours
+    "cilium-ready": {"create"},  # the nodes that must be Ready
+    "hubble-addresses": {"stdin"},  # asked anew, as Cilium rolled out anew
+    "proof-addresses": {"stdin"},
+    "proof-routes": {"create", "stdin"},  # the nodes that must have a session
+}
+"""What else an agent's coming and going changes."""
+
+
+@few
+@given(nodes=clusters(), data=st.data())
+def test_removing_an_agent_removes_what_is_its_and_touches_nothing_else(
+    nodes: dict[str, Any], data: st.DataObject
+) -> None:
+    gone = data.draw(st.sampled_from([name for name, node in nodes.items() if node["role"] == "agent"]))
+    before, after = stack(values(nodes=nodes)), stack(values(nodes=without(nodes, gone)))
+    its_own = {
+        f"LxdTopology${LXD}:Instance::{gone}",
+        *(f"K3sCluster${COMMAND}::{gone}-{part}" for part in ("mounts", "k3s-agent", "joined")),
+    }
+    prefix = "urn:pulumi:dev::cilium-bgp::cilium-bgp:index:"
+    assert before.resources.keys() - after.resources.keys() == {prefix + urn for urn in its_own}
+    assert after.resources.keys() <= before.resources.keys()
+    for urn, resource in after.resources.items():
+        changed = differences(before.resources[urn], resource)
+        assert changed <= STATED.get(resource.name, set()), resource.name
+        if resource.name == "topology-bridge" and changed:
+            both = before.resources[urn].inputs["config"].items() ^ resource.inputs["config"].items()
+            assert {key for key, _ in both} == {"ipv4.dhcp.ranges"}
+        options = (
+            (
+                its.deleted_with,
+                its.replace_with,
+                its.protect,
+                its.delete_before_replace,
+                its.additional_secret_outputs,
+                its.parent,
+            )
+            for its in (before.resources[urn], resource)
+        )
+        assert len(set(options)) == 1
+
+
+@few
+@given(nodes=clusters(), data=st.data())
+def test_a_new_agent_wherever_it_is_written_moves_nobody(nodes: dict[str, Any], data: st.DataObject) -> None:
+    new = data.draw(names().filter(lambda name: name not in nodes))
+    place = data.draw(st.integers(0, len(nodes)))
+    used = {node["address"] for node in nodes.values()}
+    address = next(it for it in (f"10.26.23.{last}" for last in range(64, 255)) if it not in used)
+    entries = list(nodes.items())
+    entries.insert(place, (new, {"role": "agent", "address": address}))
+    before, after = stack(values(nodes=nodes)), stack(values(nodes=dict(entries)))
+    assert before.resources.keys() < after.resources.keys()
+    moved = [
+        resource.name
+        for urn, resource in before.resources.items()
+        if not differences(resource, after.resources[urn]) <= STATED.get(resource.name, set())
+    ]
+    assert moved == []
+
+
+@few
+@given(nodes=clusters())
+def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines(nodes: dict[str, Any]) -> None:
+    cluster = stack(values(nodes=nodes, bgp=MD5))
+    servers = [name for name, node in nodes.items() if node["role"] == "server"]
+    names_of = {resource.name: resource for resource in cluster if resource.parent.endswith("::k3s")}
+    for name, node in nodes.items():
+        k3s = names_of[f"{name}-k3s-{node['role']}"]
+        instance = f"urn:pulumi:dev::cilium-bgp::cilium-bgp:index:LxdTopology${LXD}:Instance::{name}"
+        assert instance in cluster.resources
+        assert k3s.deleted_with == instance
+        before = cluster.before(k3s)
+        if name != servers[0]:
+            assert {f"{servers[0]}-k3s-server", "k3s-token"} <= before
+        if node["role"] == "agent":
+            assert {f"{server}-joined" for server in servers[1:]} <= before
+    for resource in cluster:
+        assert resource.parent in cluster.resources or not resource.custom
+        assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)
+        for operation in ("create", "delete"):
+            assert_no_canary(strings(resource.inputs.get(operation, ""), secret_too=True), resource.name)
+        if resource.custom and resource.name not in ("host-firewall", "host-instance", "k3s-provider"):
+            assert "host-instance" in cluster.dies_with(resource)
+
+
+def without(nodes: Mapping[str, Any], gone: str) -> dict[str, Any]:
+    return {name: node for name, node in nodes.items() if name != gone}
+
+
+def differences(one: Registered, other: Registered) -> set[str]:
+    """Names of the inputs that are not the same."""
+    return {key for key in one.inputs.keys() | other.inputs.keys() if one.inputs.get(key) != other.inputs.get(key)}
+
+
+def assert_no_canary(texts: Any, where: str) -> None:
+    for text in texts:
+        for canary in CANARIES:
+            assert canary not in text, where
