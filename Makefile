@@ -54,4 +54,4 @@ lab-down: setup
 
 # The same, checked from outside in both modes, and taken down.
 e2e: setup
-	@pytest -m e2e -v -x --durations=0 tests/e2e
+	@pytest -m e2e -v --durations=0 tests/e2e
