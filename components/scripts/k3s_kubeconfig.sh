@@ -9,6 +9,7 @@ group=$(id -gn "$user")
 install -d -m 700 -o "$user" -g "$group" "$home/.kube"
 install -m 400 -o "$user" -g "$group" "$source" "$home/.kube/config"
 # k3s's kubectl would take root's file, which nobody else can read, before the user's own.
+mkdir -p /etc/profile.d
 cat >/etc/profile.d/cilium-bgp.sh <<'PROFILE'
 [ -n "$KUBECONFIG" ] || [ ! -r "$HOME/.kube/config" ] || export KUBECONFIG="$HOME/.kube/config"
 PROFILE
