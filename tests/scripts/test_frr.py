@@ -40,7 +40,10 @@ printf '#!/bin/sh\\necho "$*" >>'$ROOT'/vtysh.told\\nexec '$ROOT'/vtysh.real "$@
 chmod 755 $ROOT $ROOT/vtysh
 mount --bind $ROOT/vtysh /usr/bin/vtysh
 mount -t tmpfs none /run
-rm -f /var/lib/cilium-bgp /etc/sysctl.d/60-cilium-bgp-router.conf
+# As Debian's package leaves it, whatever this machine does with its own.
+rm -rf /var/lib/cilium-bgp /etc/sysctl.d/60-cilium-bgp-router.conf /var/log/frr/*
+sed -i -e 's/^bgpd=.*/bgpd=no/' -e 's/^bgpd_options=.*/bgpd_options="   -A 127.0.0.1"/' /etc/frr/daemons
+echo 'log syslog informational' >/etc/frr/frr.conf
 ip link set lo up
 ip link add lxdbr0 type bridge
 ip address add 10.26.23.1/24 dev lxdbr0
@@ -168,7 +171,7 @@ def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host:
     assert host.peers()["10.26.23.11"]["pfxSnt"] == 0
     assert [line.split()[3] for line in host.output("ss", "-Hltn", "sport = :179").splitlines()] == [f"{GATEWAY}:179"]
 
-    before, up = host.daemons(), host.peers()["10.26.23.11"]["peerUptimeEstablishedEpoch"]
+    before = host.daemons()
     assert host.configure().returncode == 0
     assert host.daemons() == before
     done = host.configure(
@@ -177,7 +180,8 @@ def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host:
     assert done.returncode == 0, done.stderr
     eventually(lambda: sorted(host.routes()) == ["10.26.23.64", "10.42.1.0/24"])
     assert host.daemons() == before
-    assert host.peers()["10.26.23.11"]["peerUptimeEstablishedEpoch"] == up
+    peer = host.peers()["10.26.23.11"]
+    assert (peer["state"], peer["connectionsEstablished"], peer["connectionsDropped"]) == ("Established", 1, 0)
     assert set(host.peers()) == {"10.26.23.11", "10.26.23.13"}
 
 
@@ -230,8 +234,7 @@ def frr_lines(change: dict[str, Any]) -> list[str]:
 
 
 def test_destroy_brings_back_what_was(host: Host) -> None:
-    etc = Path("/etc/frr")
-    was = {name: (etc / name).read_text() for name in ("frr.conf", "daemons")}
+    was = {name: host.output("cat", f"/etc/frr/{name}") for name in ("frr.conf", "daemons")}
     assert host.configure().returncode == 0
     assert host.output("cat", "/etc/frr/frr.conf") != was["frr.conf"]
     assert host.script("frr_restore.sh").returncode == 0

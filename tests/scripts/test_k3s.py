@@ -3,6 +3,7 @@
 import http.server
 import os
 import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -220,12 +221,17 @@ KUBECONFIG = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\nusers:\
 def test_kubeconfig_for_outside_and_for_the_login_user(machine: Machine) -> None:
     machine.write("/etc/rancher/k3s/k3s.yaml", KUBECONFIG, 0o600)
     (machine.root / "run/ubuntu").mkdir()
+    (machine.root / "etc/profile.d").mkdir()
     for _ in range(2):
         done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443", "ubuntu")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == KUBECONFIG.replace("127.0.0.1", "203.0.113.7")
     its: Path = machine.root / "run/ubuntu/.kube/config"
     assert its.read_text() == KUBECONFIG, "on the node it is used as it is"
+    asks = f"HOME={its.parents[1]}; . {machine.root}/etc/profile.d/cilium-bgp.sh; echo $KUBECONFIG"
+    assert (
+        subprocess.run(["env", "-i", "sh", "-c", asks], capture_output=True, text=True, check=True).stdout == f"{its}\n"
+    )
     assert (machine.mode("run/ubuntu/.kube"), machine.mode("run/ubuntu/.kube/config")) == ("0o700", "0o400")
     assert {its.stat().st_uid, its.stat().st_gid, its.parent.stat().st_uid} == {1000}
     assert "a2V5" not in "\n".join(machine.ran)
