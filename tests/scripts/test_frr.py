@@ -1,10 +1,11 @@
 """frr.sh and frr_restore.sh with the real FRR, and GoBGP as the nodes, in namespaces of their own.
 
-Runs where FRR and GoBGP are installed (Debian's frr, frr-pythontools and gobgpd), as root.
+Runs where FRR (Debian's frr and frr-pythontools) and GoBGP (scripts/setup-gobgp) are, as root.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can run FRR in namespaces of its own"),
     pytest.mark.skipif(
-        not (Path("/usr/lib/frr/frr-reload.py").exists() and Path("/usr/bin/gobgpd").exists()),
-        reason="FRR and GoBGP are not installed: apt-get install frr frr-pythontools gobgpd",
+        not (Path("/usr/lib/frr/frr-reload.py").exists() and shutil.which("gobgpd")),
+        reason="FRR or GoBGP is missing: apt-get install frr frr-pythontools, scripts/setup-gobgp; or make e2e",
     ),
 ]
 
