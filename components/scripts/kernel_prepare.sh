@@ -2,6 +2,7 @@
 # Prints the modules that could be loaded, separated by commas. usage: kernel_prepare.sh MODULE…
 modules_file=/etc/modules-load.d/cilium-bgp.conf
 sysctl_file=/etc/sysctl.d/60-cilium-bgp.conf
+kept=/var/lib/cilium-bgp/sysctl
 
 [ -d /sys/fs/cgroup ] || fail "this kernel has no cgroups; k3s cannot run here"
 grep -qw bpf /proc/filesystems || fail "this kernel has no bpf file system (CONFIG_BPF_SYSCALL); Cilium cannot run here"
@@ -21,9 +22,14 @@ fi
 [ -z "$missing" ] || echo "not in this kernel, Cilium may miss them:$missing" >&2
 
 echo "${loaded#,}" | tr ',' '\n' | put "$modules_file" 644
-# Several kubelets and runtimes share the host's inotify limits.
+# What was set before, so that destroy can bring it back.
+if ! [ -e "$kept" ]; then
+    mkdir -p "${kept%/*}"
+    sysctl fs.inotify.max_user_instances fs.inotify.max_user_watches >"$kept.new"
+    mv "$kept.new" "$kept"
+fi
+# Several kubelets and runtimes share the host's inotify limits. Forwarding is LXD's to set, with the bridge.
 put "$sysctl_file" 644 <<'SYSCTL'
-net.ipv4.ip_forward = 1
 fs.inotify.max_user_instances = 8192
 fs.inotify.max_user_watches = 1048576
 SYSCTL

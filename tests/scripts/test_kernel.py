@@ -5,6 +5,7 @@ import pytest
 from tests.scripts.machine import Machine
 
 MODULES = "/etc/modules-load.d/cilium-bgp.conf"
+KEPT = "/var/lib/cilium-bgp/sysctl"
 SYSCTLS = "/etc/sysctl.d/60-cilium-bgp.conf"
 
 
@@ -14,7 +15,7 @@ def _kernel(machine: Machine) -> None:
     machine.write("/proc/modules")
     (machine.root / "sys/fs/cgroup").mkdir(parents=True)
     machine.fake("modprobe", '[ "$2" != absent ] && [ "$2" != builtin ]')
-    machine.fake("sysctl")
+    machine.fake("sysctl", '[ "$1" = -q ] || echo "$1 = 128"')
 
 
 def test_loads_what_there_is_and_says_what_there_is_not(machine: Machine) -> None:
@@ -23,7 +24,7 @@ def test_loads_what_there_is_and_says_what_there_is_not(machine: Machine) -> Non
     assert (done.returncode, done.stdout) == (0, "ip_vs,overlay\n")
     assert done.stderr == "not in this kernel, Cilium may miss them: absent\n"
     assert machine.read(MODULES) == "ip_vs\noverlay\n"
-    assert "net.ipv4.ip_forward = 1\n" in machine.read(SYSCTLS)
+    assert "fs.inotify.max_user_instances = 8192\n" in machine.read(SYSCTLS)
     assert f"sysctl -q -p {SYSCTLS}" in machine.ran
     assert machine.mode(MODULES) == machine.mode(SYSCTLS) == "0o644"
 
@@ -34,7 +35,9 @@ def test_a_second_run_changes_no_file_and_restore_leaves_none(machine: Machine) 
     before = machine.files()
     assert machine.run("kernel_prepare.sh", "ip_vs").stdout == "ip_vs\n"
     assert machine.files() == before
+    assert machine.read(KEPT) == "fs.inotify.max_user_instances = 128\n"
     assert machine.run("kernel_restore.sh").returncode == 0
+    assert f"sysctl -q -p {KEPT}" in machine.ran
     assert machine.files() == untouched
 
 
