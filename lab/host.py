@@ -97,11 +97,15 @@ def started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def listens(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((address, port)) == 0
+
+
 def await_port(address: str, port: int, seconds: float = 10) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        with socket.socket() as probe:
-            if probe.connect_ex((address, port)) == 0:
-                return
+        if listens(address, port):
+            return
         time.sleep(0.1)
     raise store.BuildError(f"nothing listens on {address}:{port} after {seconds:.0f} s; see the logs in {RUN}")

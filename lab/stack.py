@@ -1,14 +1,19 @@
 """The stack of the lab: the program, with this machine as its host and the Kubernetes and Cilium of the lab.
 
-usage: python -m lab.stack up|preview|refresh|destroy|outputs [MODE]      MODE: configmap (default) or control-plane
+usage: python -m lab.stack up|preview|destroy [MODE]      MODE: configmap (default) or control-plane
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import yaml
@@ -28,9 +33,10 @@ NODES = {"k3s1": "server", "k3s2": "agent", "k3s3": "agent"}
 STATE = store.CACHE / "pulumi"
 CONFIG = host.RUN / f"Pulumi.{STACK}.yaml"
 MEMORY_GIB, DISK_GIB = 6, 15
+WAIT_SECONDS = 600
 
 
-def configuration(mode: str, chart: Path) -> dict[str, Any]:
+def configuration(mode: str, chart: Path, nodes: Collection[str]) -> dict[str, Any]:
     """The `dev` stack's configuration, on this machine, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
     changed: dict[str, dict[str, Any]] = {
@@ -51,6 +57,7 @@ def configuration(mode: str, chart: Path) -> dict[str, Any]:
         "nodes": {
             name: {"role": role, "address": f"10.26.23.{number}"}
             for number, (name, role) in enumerate(NODES.items(), 11)
+            if name in nodes
         },
         "k3s": {
             "version": programs.K3S_VERSION,
@@ -58,7 +65,9 @@ def configuration(mode: str, chart: Path) -> dict[str, Any]:
             "artifactUrl": f"http://{GATEWAY}:{SITE_PORT}",
             "apiPort": API_PORT,
         },
-        "bgp": dev["cilium-bgp:bgp"] | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode]},
+        "bgp": dev["cilium-bgp:bgp"]
+        | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode], "authentication": "md5"}
+        | ({"gracefulRestart": True} if mode == "control-plane" else {}),
         "cilium": {
             "version": programs.CILIUM_VERSION,
             "chart": str(chart),
@@ -110,7 +119,8 @@ def operation(*arguments: str) -> list[str]:
 
 def operate(*arguments: str) -> int:
     """Run such a command; its output passes through."""
-    return subprocess.run(operation(*arguments), cwd=store.REPOSITORY, env=environment(), check=False).returncode
+    command = operation(*arguments)
+    return subprocess.run(command, cwd=store.REPOSITORY, env=environment(), check=False, close_fds=False).returncode
 
 
 def preview_steps() -> list[dict[str, Any]]:
@@ -169,38 +179,56 @@ def check_machine() -> None:
     routes = json.loads(store.run(["ip", "-json", "-4", "route", "show", "root", f"{SUBNET}", "proto", "kernel"]))
     if taken := [route["dev"] for route in routes if route["dev"] != BRIDGE]:
         reasons.append(f"{SUBNET} is taken by {', '.join(taken)}")
+    if not host.running("sshd"):
+        taken_ports = [str(port) for port in (host.SSH_PORT, API_PORT) if host.listens("127.0.0.1", port)]
+        reasons += [f"port {port} of 127.0.0.1 is taken" for port in taken_ports]
     if reasons:
         raise store.BuildError("this machine cannot run the lab: " + "; ".join(reasons))
 
 
-def prepare(mode: str) -> None:
+def prepare(mode: str, nodes: Collection[str] = NODES.keys()) -> None:
     """Everything that the stack needs to be there first: parts, LXD, node image, sshd, web server, configuration."""
     check_machine()
     store.install_packages({"sshd": "openssh-server", "ssh-keygen": "openssh-client", "curl": "curl"})
-    built = dict(line.split("=", 1) for line in store.run([store.REPOSITORY / "lab" / "build"]).splitlines())
+    build = subprocess.run([store.REPOSITORY / "lab" / "build"], stdout=subprocess.PIPE, text=True, check=False)
+    if build.returncode:
+        raise store.BuildError("its parts could not be built; the reason is above")
+    built = dict(line.split("=", 1) for line in build.stdout.splitlines())
     subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", "start"], check=True)
     node.import_into("default")
     host.start_sshd()
     host.start_site(built["SITE"], GATEWAY, SITE_PORT)
-    configure(mode, Path(built["CHART"]))
+    configure(mode, Path(built["CHART"]), nodes)
 
 
-def configure(mode: str, chart: Path) -> None:
+def bgp_password() -> str:
+    """The lab's own TCP MD5 password, made when it is not there."""
+    path = host.RUN / "bgp_password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(token_hex(16))
+    return path.read_text()
+
+
+def configure(mode: str, chart: Path, nodes: Collection[str]) -> None:
     """Write the stack's configuration, with its one secret encrypted."""
     (STATE / "state").mkdir(parents=True, exist_ok=True)
     if not any(stack["name"] == STACK for stack in json.loads(pulumi("stack", "ls", "--json"))):
         CONFIG.unlink(missing_ok=True)
         shutil.copy(store.REPOSITORY / "Pulumi.yaml", host.RUN)  # `stack init` writes beside it
         pulumi("stack", "init", STACK, cwd=host.RUN)
-    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, chart)}
+    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, chart, nodes)}
     CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-    secret = ("config", "set", "--secret", "cilium-bgp:sshPrivateKey", "--stack", STACK, "--config-file", str(CONFIG))
-    pulumi(*secret, stdin=host.key("client_key").read_text())
+    secrets = {"sshPrivateKey": host.key("client_key").read_text(), "bgpPassword": bgp_password()}
+    for name, value in secrets.items():
+        setting = ("config", "set", "--secret", f"cilium-bgp:{name}", "--stack", STACK, "--config-file", str(CONFIG))
+        pulumi(*setting, stdin=value)
 
 
 def up(mode: str) -> int:
     prepare(mode)
     if code := operate("up", "--yes", "--skip-preview"):
+        print(journals())
         return code
     shown = outputs()
     kubeconfig = host.RUN / "kubeconfig"
@@ -234,22 +262,40 @@ def destroy() -> int:
     return 0
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """One lab at a time on a machine. What it starts to do the work holds the lock too, so that a run after one that
+    was killed begins only when all of that has ended; then the state's own lock is nobody's."""
+    host.RUN.mkdir(parents=True, exist_ok=True)
+    with (store.CACHE / "lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)
+        end = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise store.BuildError(f"another run of the lab still works after {WAIT_SECONDS} s") from None
+                store.say("another run of the lab, or what a killed one left, still works; waiting")
+                time.sleep(10)
+        if CONFIG.exists():
+            subprocess.run(["pulumi", "cancel", "--yes", STACK], env=environment(), capture_output=True, check=False)
+        yield
+
+
 def main(verb: str, mode: str = "configmap") -> int:
     if mode not in POD_CIDR_ANNOUNCED:
         sys.exit(f"{mode} is no BGP mode; choose from {', '.join(POD_CIDR_ANNOUNCED)}")
-    match verb:
-        case "up":
-            return up(mode)
-        case "preview":
-            prepare(mode)
-            return operate("preview", "--diff")
-        case "refresh":
-            return operate("refresh", "--yes")
-        case "destroy":
-            return destroy()
-        case "outputs":
-            print(json.dumps(outputs(), indent=1))
-            return 0
+    with alone():
+        match verb:
+            case "up":
+                return up(mode)
+            case "preview":
+                prepare(mode)
+                return operate("preview", "--diff")
+            case "destroy":
+                return destroy()
     sys.exit(__doc__)
 
 

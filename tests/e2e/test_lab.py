@@ -263,6 +263,22 @@ def test_after_the_switch_nothing_changes(control_plane: Lab) -> None:
     assert stack.operate("refresh", "--yes", "--skip-preview", "--expect-no-changes") == 0
 
 
+def test_a_dead_node_blocks_nothing(control_plane: Lab) -> None:
+    machine.output("lxc", "stop", "--force", "--project", stack.PROJECT, "k3s3")
+    left = {name: address for name, address in NODES.items() if name != "k3s3"}
+    stack.prepare("control-plane", left)
+    touched = {step["urn"].rpartition("::")[2] for step in stack.preview_steps() if step["op"] not in ("same", "read")}
+    assert not {name for name in touched if name.startswith(("k3s1", "k3s2"))}, "another node is touched"
+    assert stack.operate("up", "--yes", "--skip-preview") == 0
+    lab = Lab()
+    assert {node["metadata"]["name"] for node in lab.kubectl("get", "nodes")["items"]} == set(left)
+    instances = machine.parsed("lxc", "list", "--project", stack.PROJECT, "--format", "json")
+    assert {each["name"] for each in instances} == set(left)
+    for address in lab.outputs["load_balancer_ips"].values():
+        assert bgp_routes()[address] == set(left.values())
+    ask(lab.outputs["load_balancer_ips"][FCDEMO])
+
+
 def test_destroy_leaves_nothing(control_plane: Lab, before: dict[str, Any]) -> None:
     assert stack.main("destroy") == 0
     after = machine.snapshot()
