@@ -27,7 +27,6 @@ from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.settings import configure
 from pulumi.runtime.stack import run_in_stack
 
-
 ROOT = Path(__file__).parents[2]
 PROJECT = "cilium-bgp"
 SIGNATURE, SECRET_SIGNATURE = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
@@ -243,24 +242,27 @@ def dev() -> Graph:
     return stack()
 
 
-def registered(program: Callable[[], object], *, preview: bool = False) -> Graph:
+def registered(program: Callable[[], None], *, preview: bool = False) -> Graph:
     """What `program` registers in a stack of its own."""
     monitor = Monitor(preview)
 
     async def run() -> None:
         configure(
-            MockSettings(
+            MockSettings(  # type: ignore[no-untyped-call]
                 monitor=monitor,
-                monitor_features=set(monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures),
+                monitor_features=set(
+                    monitor.GetDeploymentInfo(empty_pb2.Empty()).supportedFeatures  # type: ignore[no-untyped-call]
+                ),
                 engine=MockEngine(None),
                 project=PROJECT,
                 stack="dev",
                 dry_run=preview,
                 organization=None,
                 callbacks=None,
+                outputs=set(),  # else those that wait of a former stack, or of a module's top level
             )
         )
-        await run_in_stack(lambda: program() and None)
+        await run_in_stack(program)
 
     # Pulumi's settings are context variables: one stack leaves nothing to the next.
     contextvars.copy_context().run(asyncio.run, run())

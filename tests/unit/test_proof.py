@@ -1,4 +1,4 @@
-"""The check that it really works, as a part of the graph; the scripts themselves are in test_proof_scripts.py."""
+"""The check that it really works, as a part of the graph; the scripts themselves are tested in tests/scripts."""
 
 import json
 

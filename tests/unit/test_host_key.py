@@ -1,0 +1,135 @@
+"""A host key, learned from a real SSH server in this process, pinned, and missed when it changes."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import asyncssh
+import pytest
+
+from components.host_key import HostKeyProvider, learn
+
+
+class Machine:
+    """An SSH server in a thread of its own, whose key can be made anew."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.port = 0
+        self.server: asyncssh.SSHAcceptor | None = None
+        self.key = self.boot()
+
+    def boot(self) -> str:
+        """Listens with a new key, on the port that it had before; returns the key."""
+
+        async def listen() -> str:
+            await self.close()
+            keys = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
+            self.server = await asyncssh.listen("127.0.0.1", self.port, server_host_keys=keys)
+            self.port = self.server.get_port()
+            return " ".join(keys[1].export_public_key().decode().split()[:2])
+
+        return asyncio.run_coroutine_threadsafe(listen(), self.loop).result(30)
+
+    async def close(self) -> None:
+        if self.server:
+            self.server.close()
+            await self.server.wait_closed()
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.close(), self.loop).result(30)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(30)
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    its = Machine()
+    yield its
+    its.stop()
+
+
+def props(server: Machine, **changed: Any) -> dict[str, Any]:
+    # numbers come from the engine as floats
+    return {"machine": "4711", "host": "127.0.0.1", "port": float(server.port), "seconds": 30.0, **changed}
+
+
+def test_it_learns_the_ed25519_key_without_a_comment(machine: Machine) -> None:
+    created = HostKeyProvider().create(props(machine))
+    assert created.id == f"127.0.0.1:{machine.port}"
+    assert created.outs == props(machine, key=machine.key)
+    assert machine.key.startswith("ssh-ed25519 AAAA")
+    assert len(machine.key.split()) == 2
+
+
+def test_a_refresh_sees_the_same_key(machine: Machine) -> None:
+    pinned = props(machine, key=machine.key)
+    read = HostKeyProvider().read("id", pinned)
+    assert (read.id, read.outs) == ("id", pinned)
+
+
+def test_a_changed_key_is_an_error_that_says_so(machine: Machine) -> None:
+    pinned = props(machine, key=machine.key)
+    new = machine.boot()
+    with pytest.raises(RuntimeError) as refused:
+        HostKeyProvider().read(f"127.0.0.1:{machine.port}", pinned)
+    said = str(refused.value)
+    assert f"127.0.0.1:{machine.port} shows the host key {new}, the state has {pinned['key']}" in said
+    assert "another machine answers, or its keys were made anew" in said
+    assert "find out who" in said
+
+
+def test_a_machine_that_does_not_answer_in_time_is_an_error_that_says_what_to_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    slept = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    with pytest.raises(TimeoutError) as late:
+        learn("127.0.0.1", port, 0.2)
+    said = str(late.value)
+    assert said.startswith(f"127.0.0.1 port {port}: no SSH host key within 0 s, last seen: ")
+    assert "Connect call failed" in said
+    assert "host.adminCidrs" in said
+    assert slept, "it asks again, and not at once"
+
+
+def test_it_waits_for_a_machine_that_is_still_booting(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run_coroutine_threadsafe(machine.close(), machine.loop).result(30)
+    booted: list[str] = []
+
+    async def sleep(_: float) -> None:
+        if not booted:
+            booted.append(await asyncio.to_thread(machine.boot))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert [learn("127.0.0.1", machine.port, 30)] == booted
+
+
+@pytest.mark.parametrize("moved", [{"machine": "4712"}, {"host": "198.51.100.8"}, {"port": 2222.0}])
+def test_another_machine_or_address_is_learned_anew(machine: Machine, moved: dict[str, Any]) -> None:
+    diff = HostKeyProvider().diff("id", props(machine, key="pinned"), props(machine, **moved))
+    assert diff.changes
+    assert diff.replaces == list(moved)
+
+
+def test_another_deadline_keeps_the_key(machine: Machine) -> None:
+    olds, news = props(machine, key="pinned"), props(machine, seconds=60.0)
+    diff = HostKeyProvider().diff("id", olds, news)
+    assert (diff.changes, diff.replaces) == (True, [])
+    assert HostKeyProvider().update("id", olds, news).outs == news | {"key": "pinned"}
+
+
+def test_without_a_change_nothing_is_asked(machine: Machine) -> None:
+    diff = HostKeyProvider().diff("id", props(machine, key="pinned"), props(machine))
+    assert (diff.changes, diff.replaces) == (False, [])
