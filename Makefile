@@ -15,7 +15,7 @@ python:
 
 # Every test but those that need a real LXD or the whole lab.
 test: setup
-	pytest -n 2 -m 'not lxd and not e2e' --cov --cov-fail-under=95
+	pytest -n 2 --dist loadfile -m 'not lxd and not e2e' --cov --cov-fail-under=95
 
 # The tests against a real LXD: one that runs already, or one that is started for them.
 test-lxd: python
@@ -54,4 +54,6 @@ lab-down: setup
 
 # The same, checked from outside in both modes, and taken down.
 e2e: setup
-	@pytest -m e2e -v --durations=0 tests/e2e
+	pytest -m e2e -v --durations=0 tests/e2e
+	@scripts/setup-gobgp
+	pytest -m e2e -v -n 2 tests/scripts  # with the FRR that the lab has installed
