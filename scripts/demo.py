@@ -15,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from scripts.preview import PREFIX, ROOT, left_to_the_user, needed_secrets, run, stack_file
+from scripts.preview import PREFIX, ROOT, is_secret, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
 from simulator.host import PretendHost
 
 STACK = "dev"
+KEY = f"{PREFIX}sshPrivateKey"
 FOLDER = ROOT / ".cache" / "demo"
 ADDRESS = "203.0.113.10"  # RFC 5737: an address for documentation, nobody's
 DIAL = ROOT / "simulator" / "dial"
@@ -33,12 +34,16 @@ SIMULATED = (
 def main(*arguments: str) -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = world(FOLDER)
-    configuration, key = configured(FOLDER, stack_file(STACK).get("config") or {}, environment)
+    plain = stack_file(STACK).get("config") or {}
+    left_to_the_user(plain)
+    needed = needed_secrets(plain)
+    private_key = needed[KEY] = kept(FOLDER / "key", needed[KEY])
+    configuration = configured(FOLDER, plain, needed, environment)
     command = ["pulumi", *(arguments or UP), "--stack", STACK, "--config-file", str(configuration)]
     if not sys.stdout.isatty():
         command += ["--non-interactive", "--suppress-progress", "--color", "never"]
     os.environ |= environment  # the pretend host, in this process, remembers in the same place
-    with PretendHost(public_key(key)) as host:
+    with PretendHost(public_key(private_key)) as host:
         environment["SIMULATOR_DIAL"] = f"{ADDRESS}:22=127.0.0.1:{host.port}"
         simulated = [sys.executable, "-m", "simulator", "--", *command]
         code = subprocess.run(simulated, cwd=ROOT, env=os.environ | environment, check=False).returncode
@@ -48,15 +53,11 @@ def main(*arguments: str) -> int:
 
 def world(folder: Path) -> dict[str, str]:
     """The environment of a world of its own in the folder."""
-    passphrase = folder / "passphrase"
-    if not passphrase.exists():
-        passphrase.touch(mode=0o600)
-        passphrase.write_text(secrets.token_hex())
     (folder / "state").mkdir(exist_ok=True)
     search = [str(DIAL), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
-        "PULUMI_CONFIG_PASSPHRASE": passphrase.read_text(),
+        "PULUMI_CONFIG_PASSPHRASE": kept(folder / "passphrase", secrets.token_hex()),
         "PULUMI_HOME": str(folder / "home"),
         "PYTHONPATH": os.pathsep.join(search),
         "SIMULATOR_HOST": ADDRESS,
@@ -64,23 +65,30 @@ def world(folder: Path) -> dict[str, str]:
     }
 
 
-def configured(folder: Path, plain: dict[str, Any], environment: dict[str, str]) -> tuple[Path, str]:
-    """The stack's configuration file in the folder, made if need be, with `plain` and secrets; and the private key."""
-    file, key_file = folder / f"Pulumi.{STACK}.yaml", folder / "key"
-    left_to_the_user(plain)
+def kept(file: Path, first: str) -> str:
+    """What the file holds; `first` is written to it if there is none."""
     if not file.exists():
-        made = needed_secrets(plain)
-        key_file.touch(mode=0o600)
-        key_file.write_text(made[f"{PREFIX}sshPrivateKey"])
+        file.touch(mode=0o600)
+        file.write_text(first)
+    return file.read_text()
+
+
+def configured(folder: Path, plain: dict[str, Any], needed: dict[str, str], environment: dict[str, str]) -> Path:
+    """The stack's configuration file in the folder: what is plain as given, a secret as it was first given."""
+    file = folder / f"Pulumi.{STACK}.yaml"
+    pulumi, environment = ["pulumi", "--cwd", str(folder), "--non-interactive"], os.environ | environment
+    if not file.exists():
         shutil.copy(ROOT / "Pulumi.yaml", folder)
-        pulumi = ["pulumi", "--cwd", str(folder), "--non-interactive"]
-        run([*pulumi, "stack", "init", STACK], environment=os.environ | environment)
-        for name, value in made.items():
-            run([*pulumi, "config", "set", "--stack", STACK, "--secret", name], os.environ | environment, value)
+        run([*pulumi, "stack", "init", STACK], environment)
+    for name in needed.keys() - secrets_of(file).keys():
+        run([*pulumi, "config", "set", "--stack", STACK, "--secret", name], environment, needed[name])
     content = yaml.safe_load(file.read_text())
-    kept = {name: value for name, value in content["config"].items() if isinstance(value, dict) and "secure" in value}
-    file.write_text(yaml.safe_dump({**content, "config": plain | kept}, sort_keys=False))
-    return file, key_file.read_text()
+    file.write_text(yaml.safe_dump({**content, "config": plain | secrets_of(file)}, sort_keys=False))
+    return file
+
+
+def secrets_of(file: Path) -> dict[str, Any]:
+    return {k: v for k, v in (yaml.safe_load(file.read_text()).get("config") or {}).items() if is_secret(v)}
 
 
 if __name__ == "__main__":

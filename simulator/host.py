@@ -116,6 +116,8 @@ class PretendHost:
         self.api_socket = str(Path(self.directory.name) / "lxd.socket")
         self.ports: dict[str, int] = {}
         self.silent: list[socket.socket] = []
+        self.commands: list[str] = []
+        """All that was run on the host and its nodes."""
         self.started: Future[int] = Future()
 
     def __enter__(self) -> Self:
@@ -200,6 +202,7 @@ class PretendHost:
             )
 
     async def answer(self, process: asyncssh.SSHServerProcess[str], shell: Shell) -> None:
+        self.commands.append(process.command or "")
         try:
             call = called(process.command or "")
             stdin = await process.stdin.read() if call.script in READING else ""

@@ -2,8 +2,8 @@
 
 Each answers what its script prints, from what the scripts before it left (host.json, see `memory`), and fails as the
 script would where that is missing. A fault's KEY is SCRIPT or NODE/SCRIPT, e.g. `frr.sh` or `k3s2/k3s_install.sh`: it
-fails with the message, or hangs until its own `timeout` ends it. Hanging k3s2/unit never becomes active, k3s2/join
-never joins, k3s2/session never establishes.
+fails with the message, or hangs until its own `timeout` ends it. Failing `installer` is k3s's; hanging k3s2/unit never
+becomes active, k3s2/join never joins, k3s2/session never establishes.
 """
 
 import importlib.util
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import bgp, clock, memory
+from simulator.kubernetes import settle
 from simulator.lxd_api import LxdApi
 
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
@@ -79,7 +80,7 @@ class Shell:
                 raise ExitError(message)
         if keys & set(memory.faults("hang")):
             clock.sleep(seconds)
-            raise ExitError("", TIMED_OUT)
+            raise ExitError(f"{what}: stopped by its time limit", TIMED_OUT)
 
     # On the host.
 
@@ -106,6 +107,11 @@ class Shell:
                 public = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
                 state["ssh_key"] = " ".join(public.split()[:2])
             return str(state["ssh_key"])
+
+    def ssh_key_remove_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("ssh_key", None)
+        return ""
 
     def frr_sh(self, stdin: str, address: str, bridge: str) -> str:
         network = self.lxd.entities.get(("networks", "", bridge), {"config": {}})
@@ -154,14 +160,14 @@ class Shell:
     def sessions(self, conf: str) -> dict[str, list[str]]:
         """Routes by the address of each node that has a session."""
         with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
-            members = state.get("cluster", {}).get("members", {})
+            joined = members(state)
             running = cilium(cluster) is not None
             objects = cluster.get("objects", {})
         hanging = memory.faults("hang")
         agents = {
             node.address: f"10.42.{index}.0/24"
             for index, node in enumerate(nodes(self.lxd).values())
-            if running and members.get(node.name) == node.id and f"{node.name}/session" not in hanging
+            if running and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
         }
         return bgp.sessions(conf, objects, agents)
 
@@ -173,7 +179,7 @@ class Shell:
         return "bpf file system: device 43"
 
     def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
-        role, version, _installer, _artifact, limit = arguments
+        role, version, installer, _artifact, limit = arguments
         node = self.at_home()
         config = json.loads(stdin)
         unit, other = ("k3s", "k3s-agent") if role == "server" else ("k3s-agent", "k3s")
@@ -185,6 +191,11 @@ class Shell:
                 )
             if not its.get("mounts"):
                 raise ExitError("/sys/fs/bpf is , not bpf")
+            if "installer" in memory.faults("fail"):
+                raise ExitError(
+                    f"k3s {version}: the installer from {installer} failed, or took longer than {limit} s; its output "
+                    "is above"
+                )
             its |= {"role": role, "version": version}
         await_(float(limit), f"{unit} on {node.name} active", lambda: self.unit(config))
         with memory.opened("host") as state:
@@ -195,8 +206,7 @@ class Shell:
                     objects.clear()
                 cluster.clear()
                 cluster |= {"id": node.id, "token": f"K10{secrets.token_hex(32)}::server:{secrets.token_hex(16)}"}
-            if f"{node.name}/join" not in memory.faults("hang"):
-                cluster.setdefault("members", {})[config["node-name"]] = node.id
+            state["nodes"][node.id] |= {"name": config["node-name"], "joins": cluster["id"]}
         return f"k3s version {version} (simulated)"
 
     def unit(self, config: Json) -> str:
@@ -229,16 +239,15 @@ class Shell:
 
     def node_joined_sh(self, stdin: str, name: str, limit: str) -> str:
         def seen() -> str:
-            missing = f'Error from server (NotFound): nodes "{name}" not found'
-            return "" if name in self.cluster()["members"] else missing
+            return "" if name in self.joined() else f'Error from server (NotFound): nodes "{name}" not found'
 
         await_(float(limit), f"node {name} in the cluster", seen)
         return name
 
     def node_remove_sh(self, stdin: str, name: str) -> str:
-        self.cluster()
+        id_ = self.joined().get(name)
         with memory.opened("host") as state:
-            state["cluster"]["members"].pop(name, None)
+            state["nodes"].get(id_, {}).pop("joins", None)
         return ""
 
     def cilium_ready_sh(self, stdin: str, limit: str, revision: str, names: str, *workloads: str) -> str:
@@ -252,7 +261,7 @@ class Shell:
         for workload in workloads:
             await_(float(limit), workload, lambda workload=workload: seen(workload))  # type: ignore[misc]
         for name in names.split():
-            if name not in self.cluster()["members"]:
+            if name not in self.joined():
                 raise ExitError(f"node {name} Ready: not within {limit} s; pods, events and last log lines are above")
         return f"revision {revision} on {names}: {' '.join(workloads)}"
 
@@ -260,8 +269,10 @@ class Shell:
         self.cluster()
         with memory.opened("kubernetes") as state:
             stored = state.get("releases", {}).get(f"{namespace}/{release}")
-            if stored and stored["info"]["status"].startswith("pending-"):
+            if stored and stored["info"]["status"] == "pending-install":
                 del state["releases"][f"{namespace}/{release}"]
+            elif stored and stored["info"]["status"].startswith("pending-"):
+                stored["info"]["status"], stored["version"] = "deployed", stored["version"] - 1
         return ""
 
     def crds_established_sh(self, stdin: str, limit: str, *kinds: str) -> str:
@@ -294,6 +305,7 @@ class Shell:
         def load_balancers() -> dict[str, list[str]]:
             self.cluster()
             with memory.opened("kubernetes") as state:
+                settle(state)  # Cilium never stops trying
                 services = [o for o in state["objects"].values() if o["kind"] == "Service"]
             return {
                 f"{it['metadata']['namespace']}/{it['metadata']['name']}": [
@@ -318,10 +330,16 @@ class Shell:
         """The cluster whose server this node is. Errors: ExitError, it is none, with the refusal."""
         node = self.at_home()
         with memory.opened("host") as state:
-            its, role = state.get("cluster"), state.get("nodes", {}).get(node.id, {}).get("role")
-            if not its or role != "server" or node.name not in its["members"]:
-                raise ExitError(refusal)
-            return dict(its)
+            its, own = state.get("cluster"), state.get("nodes", {}).get(node.id, {})
+        if not its or own.get("role") != "server" or own.get("joins") != its["id"]:
+            raise ExitError(refusal)
+        return dict(its)
+
+    def joined(self) -> dict[str, str]:
+        """Instance of each node of the cluster. Errors: ExitError."""
+        self.cluster()
+        with memory.opened("host") as state:
+            return members(state)
 
 
 class OpenedNode:
@@ -388,6 +406,18 @@ def await_(limit: float, what: str, seen: Callable[[], str]) -> None:
         if clock.monotonic() >= end:
             raise ExitError(f"{what}: not within {limit:.0f} s; last seen: {last}")
         clock.sleep(5)
+
+
+def members(state: Mapping[str, Any]) -> dict[str, str]:
+    """Instance of each node that has joined the cluster, by its name there."""
+    hanging = memory.faults("hang")
+    return {
+        its["name"]: id_
+        for id_, its in state.get("nodes", {}).items()
+        if "joins" in its
+        and its["joins"] == state.get("cluster", {}).get("id")
+        and f"{its['name']}/join" not in hanging
+    }
 
 
 def cilium(state: Mapping[str, Any]) -> Json | None:

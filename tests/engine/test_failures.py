@@ -1,0 +1,216 @@
+"""Each failure ends with a message that names what to do, and the next good run converges without manual work.
+
+The tests are one story on one stack and run in order.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import pytest
+
+from simulator import memory
+from simulator.host import new_key
+from simulator.kubernetes import PretendKubernetes
+from standin.serve import serve
+from tests.engine.world import World, kill, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("failures"), monkeypatch) as stack:
+        stack.setting("bgp")["authentication"] = "md5"
+        yield stack
+
+
+def established(stack: World) -> bool:
+    return {its["state"] for its in stack.outputs()["bgp"]["sessions"].values()} == {"Established"}
+
+
+@pytest.mark.parametrize("step", ["Instance::k3s2", "Command::k3s1-k3s-server", "Release::cilium-release"])
+def test_engine_killed(stack: World, step: str) -> None:
+    done = stack.pulumi("up", "--yes", "--skip-preview", at=step, do=kill)
+    assert done.code == -9, done.output
+    assert stack.leaked() == []
+    stack.pulumi("cancel", "--yes")  # the file backend's own lock; Pulumi says so
+
+
+def test_up_after_kills(stack: World) -> None:
+    stack.up()
+    assert established(stack)
+    stack.unchanged()
+
+
+# Failures that a change of the configuration meets: what is wrong, the change, and what is said.
+
+
+def silent(stack: World) -> AbstractContextManager[None]:
+    @contextmanager
+    def silence() -> Iterator[None]:
+        file = memory.file_of("faults").with_name("silence")
+        file.touch()
+        yield
+        file.unlink()
+
+    return silence()
+
+
+def another_host_key(stack: World) -> AbstractContextManager[None]:
+    @contextmanager
+    def changed() -> Iterator[None]:
+        with memory.opened("host") as state:
+            known, state["host_key"] = state["host_key"], new_key()
+        yield
+        with memory.opened("host") as state:
+            state["host_key"] = known
+
+    return changed()
+
+
+def faults(**kinds: Any) -> Callable[[World], AbstractContextManager[None]]:
+    return lambda stack: stack.fault(**kinds)
+
+
+def no_address(stack: World) -> AbstractContextManager[None]:
+    with memory.opened("kubernetes") as state:
+        del state["objects"]["Service/default/fcdemo-service"]["status"]
+    return stack.fault(hang=["Service/default/fcdemo-service"])
+
+
+def holding(stack: World, seconds: int) -> None:
+    stack.setting("bgp")["holdTimeSeconds"] = seconds
+
+
+def k3s(stack: World, version: str) -> None:
+    stack.setting("k3s")["version"] = version
+
+
+def fourth(stack: World, name: str) -> None:
+    stack.setting("nodes")[name] = {"role": "agent", "address": f"10.26.23.{10 + int(name[3:])}"}
+
+
+FAILURES = [
+    pytest.param(
+        faults(fail={"ssh": "refused"}),
+        holding,
+        60,
+        "after 8 failed attempts: (ssh: handshake failed|dial tcp .*reset)",
+        id="ssh refused",
+    ),
+    pytest.param(silent, holding, 63, r"dial tcp 203\.0\.113\.10:22: timed out", id="ssh silent"),
+    pytest.param(another_host_key, holding, 66, "host key mismatch", id="host key changed"),
+    pytest.param(
+        faults(fail={"installer": ""}),
+        k3s,
+        "v1.26.0+k3s1",
+        r"k3s v1\.26\.0\+k3s1: the installer from https://get\.k3s\.io failed",
+        id="installer fails",
+    ),
+    pytest.param(
+        faults(hang=["k3s4/unit"]),
+        fourth,
+        "k3s4",
+        "k3s-agent on k3s4 active: not within 600 s; last seen: activating",
+        id="join never completes",
+    ),
+    pytest.param(
+        faults(hang=["k3s5/join"]),
+        fourth,
+        "k3s5",
+        r"node k3s5 in the cluster: not within 600 s; last seen: .*NotFound",
+        id="node never registers",
+    ),
+    pytest.param(
+        faults(hang=["k3s2/session"]),
+        holding,
+        69,
+        r"node k3s2 \(10\.26\.23\.12\): BGP session is Active; look at .*vtysh",
+        id="session never establishes",
+    ),
+    pytest.param(
+        no_address,
+        holding,
+        72,
+        r"default/fcdemo-service: no address yet; 3 of the 32 addresses",
+        id="address never comes",
+    ),
+    pytest.param(
+        faults(hang=["frr.sh"]), holding, 75, r"frr\.sh: stopped by its time limit", id="a script hangs for ever"
+    ),
+]
+
+
+@pytest.mark.parametrize(("wrong", "change", "value", "said"), FAILURES)
+def test_failure(
+    stack: World,
+    wrong: Callable[[World], AbstractContextManager[None]],
+    change: Callable[[World, Any], None],
+    value: Any,
+    said: str,
+) -> None:
+    change(stack, value)
+    with wrong(stack):
+        stack.fails(said)
+    assert stack.leaked() == []
+    stack.up()
+
+
+def test_pool_full(stack: World) -> None:
+    with memory.opened("kubernetes") as state:
+        elder = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "other", "name": "elder"}}
+        state["objects"] = {"Service/other/elder": elder | {"spec": {"type": "LoadBalancer"}}, **state["objects"]}
+    before = stack.setting("bgp")["pool"]
+    stack.setting("bgp")["pool"] = "10.26.23.64/30"
+    stack.fails("no address yet; 4 of the 4 addresses of 10.26.23.64/30 are in use")
+    with memory.opened("kubernetes") as state:
+        del state["objects"]["Service/other/elder"]
+    stack.setting("bgp")["pool"] = before
+    stack.up()
+    assert established(stack)
+
+
+def test_release_pending(stack: World) -> None:
+    with memory.opened("kubernetes") as state:
+        release = state["releases"]["kube-system/cilium"]
+        release["info"]["status"], release["version"] = "pending-upgrade", release["version"] + 1
+    stack.setting("cilium")["version"] = "1.13.4"
+    assert stack.up().operations["cilium-release"] == "update"
+    stack.unchanged()
+
+
+def test_lxd_fails_after_the_work(stack: World) -> None:
+    stack.host.lxd.fail("PUT", "networks/*", "refuse-after")
+    stack.setting("lxd")["bridge"] |= {"dhcpRange": "10.26.23.200-10.26.23.210"}
+    stack.fails("cannot update network lxdbr0 at 203.0.113.10: pretended failure after the work")
+    assert stack.up().operations == {"topology-bridge": "update"}
+
+
+def test_provider_dies(stack: World) -> None:
+    def die(engine: int) -> None:
+        stack.served["kubernetes"][1]()
+
+    stack.setting("fcdemo")["replicas"] = 3
+    with stack.fault(hang=["Deployment/default/fcdemo3"]):
+        done = stack.pulumi("up", "--yes", "--skip-preview", at="Deployment::fcdemo-deployment", do=die)
+    assert done.code != 0
+    stack.served["kubernetes"] = serve(PretendKubernetes)
+    stack.up()
+    stack.unchanged()
+
+
+def test_instance_deleted_behind_our_back(stack: World) -> None:
+    del stack.host.lxd.entities["instances", "default", "k3s2"]
+    stack.host.lxd.save()
+    done = stack.up("--refresh")
+    assert done.operations["k3s2"] == "create"
+    assert established(stack)
+    stack.unchanged()
+
+
+def test_host_is_gone_at_destroy(stack: World) -> None:
+    with memory.opened("linode") as state:
+        state["made"] = {id_: its for id_, its in state["made"].items() if "firewall" in its["type"]}
+    stack.destroyed()
+    assert stack.leaked() == []

@@ -1,0 +1,123 @@
+"""A stack's life: up, unchanged, every change that people make with exactly its operations, destroy.
+
+The tests are one story and run in order.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from scripts.demo import ADDRESS
+from simulator import memory
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+CHECKS = {"cilium-ready", "hubble-addresses", "proof-addresses", "proof-routes"}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("life"), monkeypatch) as stack:
+        yield stack
+
+
+def updates(*names: str) -> dict[str, str]:
+    return dict.fromkeys(names, "update")
+
+
+def test_up(stack: World) -> None:
+    done = stack.up()
+    assert set(done.operations.values()) == {"create"}
+    outputs = stack.outputs()
+    assert outputs["host_address"] == ADDRESS
+    assert outputs["load_balancer_ips"] == {
+        "kube-system/traefik": "10.26.23.32",
+        "kube-system/hubble-relay": "10.26.23.33",
+        "kube-system/hubble-ui": "10.26.23.34",
+        "default/fcdemo-service": "10.26.23.35",
+    }
+    assert {its["state"] for its in outputs["bgp"]["sessions"].values()} == {"Established"}
+
+
+def test_nothing_changes_by_itself(stack: World) -> None:
+    stack.unchanged()
+    done = stack.pulumi("refresh", "--yes", "--skip-preview", "--expect-no-changes")
+    assert done.code == 0, done.output
+
+
+def test_replicas(stack: World) -> None:
+    stack.setting("fcdemo")["replicas"] = 2
+    assert stack.up().operations == updates("fcdemo-deployment")
+
+
+def test_password(stack: World) -> None:
+    stack.setting("bgp")["authentication"] = "md5"
+    changed = updates("router-frr", "cilium-bgp-config", "cilium-release", *CHECKS)
+    assert stack.up().operations == changed
+
+
+def test_pool(stack: World) -> None:
+    stack.setting("bgp")["pool"] = "10.26.23.64/27"
+    changed = updates("topology-bridge", "router-frr", "cilium-bgp-config", "cilium-release", *CHECKS)  # DHCP evades it
+    assert stack.up().operations == changed
+    assert stack.outputs()["load_balancer_ips"]["kube-system/traefik"] == "10.26.23.64"
+
+
+def test_exposure(stack: World) -> None:
+    stack.config["cilium-bgp:exposure"] = {"mode": "ngrok"}
+    assert stack.up().operations == {"exposure-ngrok": "create"}
+    stack.config["cilium-bgp:exposure"] = {
+        "mode": "forward",
+        "cidrs": ["203.0.113.0/24"],
+        "forwards": [{"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}],
+    }
+    done = stack.up()
+    assert done.operations == {
+        "host-firewall": "update",
+        "exposure-ngrok": "delete",
+        "exposure-forward": "create",
+    }
+    assert stack.outputs()["urls"] == {"default/fcdemo-service": f"http://{ADDRESS}:8080"}
+
+
+def test_k3s_version(stack: World) -> None:
+    stack.setting("k3s")["version"] = "v1.26.0+k3s1"
+    assert stack.up().operations == updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent")
+
+
+def test_cilium_version(stack: World) -> None:
+    stack.setting("cilium")["version"] = "1.13.4"
+    assert stack.up().operations == updates("cilium-release", *CHECKS)
+
+
+def test_host_size(stack: World) -> None:
+    stack.setting("host")["type"] = "g7-highmem-2"
+    assert stack.up().operations == updates("host-instance")
+
+
+def test_node_added(stack: World) -> None:
+    stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
+    new = dict.fromkeys(("k3s4", "k3s4-mounts", "k3s4-k3s-agent", "k3s4-joined"), "create")
+    assert stack.up().operations == new | updates("router-frr", *CHECKS)
+    assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
+
+
+def test_node_removed(stack: World) -> None:
+    del stack.setting("nodes")["k3s2"]
+    gone = dict.fromkeys(("k3s2", "k3s2-mounts", "k3s2-k3s-agent", "k3s2-joined"), "delete")
+    assert stack.up().operations == gone | updates("router-frr", *CHECKS)
+    assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
+
+
+def test_nothing_is_left(stack: World) -> None:
+    stack.unchanged()
+    assert stack.leaked() == []
+    stack.destroyed()
+    with memory.opened("linode") as state:
+        assert state["made"] == {}
+    assert not stack.host.settle()
+    assert set(stack.host.lxd.entities) == {("projects", "", "default"), ("profiles", "default", "default")}
+    with memory.opened("host") as state:
+        assert state == {}
+    assert stack.leaked() == []

@@ -1,0 +1,191 @@
+"""A stack in a pretend world of its own: the real engine, the real program, SSH for real, all else in `simulator`."""
+
+import json
+import os
+import re
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import yaml
+
+from scripts.demo import ADDRESS, DIAL, KEY, STACK, configured, world
+from scripts.preview import PREFIX, ROOT, left_to_the_user, needed_secrets
+from settings.keys import public_key
+from simulator import memory
+from simulator.host import PretendHost
+from simulator.kubernetes import PretendKubernetes
+from simulator.linode import Linode
+from standin.command import Command
+from standin.serve import serve
+
+SECONDS = 180
+TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cache" / "bin")])
+PATH = os.pathsep.join([TOOLS, os.environ["PATH"]])
+CANARIES = {"bgpPassword": "canary-bgp-3f1c", "ngrokAuthtoken": "canary-ngrok-8d2e"}
+
+
+@dataclass
+class Done:
+    """One engine command that has ended."""
+
+    code: int
+    output: str
+    operations: dict[str, str] = field(default_factory=dict)
+    """What was done to each resource, by its name; what stayed the same is left out."""
+
+
+class World:
+    """Serves from `with` on. `config` is the plain configuration of the next command, the dev stack's at first."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.monkeypatch = folder, monkeypatch
+        self.config: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{STACK}.yaml").read_text())["config"]
+        left_to_the_user(self.config)
+        self.secrets = needed_secrets(self.config)
+        self.canaries = {*CANARIES.values(), self.secrets[KEY].splitlines()[2]}
+        self.seen: set[str] = set()
+        """Everything that the engine wrote, and every process's arguments while it ran."""
+        self.runs = 0
+
+    def __enter__(self) -> Self:
+        for name, value in {**world(self.folder), "PATH": PATH, "PULUMI_SKIP_UPDATE_CHECK": "true"}.items():
+            self.monkeypatch.setenv(name, value)
+        self.monkeypatch.setattr(PretendKubernetes, "await_seconds", 2)
+        self.host = PretendHost(public_key(self.secrets[KEY])).__enter__()
+        self.monkeypatch.setenv("SIMULATOR_DIAL", f"{ADDRESS}:22=127.0.0.1:{self.host.port}")
+        self.monkeypatch.setattr(socket.socket, "connect", socket.socket.connect)  # undone at the end
+        runpy.run_path(str(DIAL / "sitecustomize.py"))
+        providers = {"command": Command, "kubernetes": PretendKubernetes, "linode": Linode}
+        self.served = {name: serve(provider) for name, provider in providers.items()}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for _, stop in self.served.values():
+            stop()
+        self.host.__exit__(*error)
+
+    def setting(self, root: str) -> dict[str, Any]:
+        """A root of the configuration, to be changed."""
+        its: dict[str, Any] = self.config.setdefault(f"{PREFIX}{root}", {})
+        return its
+
+    def pulumi(self, *arguments: str, at: str = "", do: Callable[[int], object] | None = None) -> Done:
+        """Run the engine; once `at` appears in its event log, `do` something to it (given its process ID)."""
+        self.secrets |= {k: CANARIES[k.removeprefix(PREFIX)] for k in needed_secrets(self.config).keys() - {KEY}}
+        file = configured(self.folder, self.config, self.secrets, {})
+        self.runs += 1
+        log, written = self.folder / f"{self.runs}.events", self.folder / f"{self.runs}.log"
+        command = ["pulumi", *arguments, "--stack", STACK, "--non-interactive", "--color=never"]
+        if arguments[0] in ("up", "preview", "destroy", "refresh"):
+            command += ["--config-file", str(file), "--event-log", str(log)]
+        attach = ",".join(f"{name}:{port}" for name, (port, _) in self.served.items())
+        environment = os.environ | {"PULUMI_DEBUG_PROVIDERS": attach, "PULUMI_DEBUG_COMMANDS": "true"}
+        with written.open("w") as output:
+            child = subprocess.Popen(
+                command, cwd=ROOT, stdout=output, stderr=output, env=environment, start_new_session=True
+            )
+        end = time.monotonic() + SECONDS
+        while child.poll() is None:
+            self.seen |= processes()
+            if time.monotonic() > end:
+                kill(child.pid)
+            if do and log.exists() and at in log.read_text():
+                do(child.pid)
+                do = None
+            time.sleep(0.05 if do else 0.2)
+        events = log.read_text() if log.exists() else ""
+        self.seen |= {written.read_text(), events}
+        assert time.monotonic() < end, f"pulumi {arguments} did not end within {SECONDS} s:\n{written.read_text()}"
+        return Done(child.returncode, written.read_text(), operations(events))
+
+    def up(self, *options: str) -> Done:
+        """A run that must succeed."""
+        done = self.pulumi("up", "--yes", "--skip-preview", *options)
+        assert done.code == 0, done.output
+        return done
+
+    def fails(self, said: str) -> None:
+        """A run that must fail, and say this (a regular expression)."""
+        done = self.pulumi("up", "--yes", "--skip-preview")
+        assert done.code != 0, done.output
+        assert re.search(said, done.output), done.output
+
+    def unchanged(self) -> None:
+        """A run finds nothing to do."""
+        done = self.pulumi("preview", "--expect-no-changes")
+        assert done.code == 0, done.output
+        assert done.operations == {}
+
+    def destroyed(self) -> None:
+        """Destroying succeeds and leaves nothing in the state."""
+        done = self.pulumi("destroy", "--yes", "--skip-preview")
+        assert done.code == 0, done.output
+        assert not json.loads(self.pulumi("stack", "export").output)["deployment"].get("resources")
+
+    def outputs(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").output)
+        return found
+
+    def leaked(self) -> list[str]:
+        """Where a secret is in plain text: the state's files, the engine's output, arguments here and there."""
+        with memory.opened("host") as state:
+            canaries = self.canaries | {state["cluster"]["token"]} if "cluster" in state else self.canaries
+        texts = {str(f): f.read_text(errors="replace") for f in (self.folder / "state").rglob("*") if f.is_file()}
+        texts |= {f"seen {text[:80]}": text for text in self.seen}
+        texts |= {f"command {text[-80:]}": text for text in self.host.commands}
+        return [where for where, text in texts.items() if any(canary in text for canary in canaries)]
+
+    @contextmanager
+    def fault(self, **kinds: Any) -> Iterator[None]:
+        """fail={KEY: MESSAGE}, hang=[KEY], lose=[KEY]; see `simulator.memory`, `shell`, `host` and `kubernetes`."""
+        file = memory.file_of("faults")
+        file.write_text(json.dumps(kinds))
+        try:
+            yield
+        finally:
+            file.unlink()
+
+
+def processes() -> set[str]:
+    """Arguments of all processes that there are."""
+    found = set()
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended
+            found.add(file.read_text(errors="replace"))
+    return found
+
+
+def kill(engine: int) -> None:
+    """Kill the engine and all that it started, as an out-of-memory killer or a closed laptop would."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            id_, session = int(file.parent.name), int(file.read_text().rpartition(")")[2].split()[3])
+            if session == engine:
+                os.kill(id_, signal.SIGKILL)
+
+
+def operations(log: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in log.splitlines():
+        if step := json.loads(line).get("resourcePreEvent"):
+            operation, urn = step["metadata"]["op"], step["metadata"]["urn"]
+            # The engine gives the whole configuration to the provider of dynamic resources, which uses none of it.
+            if operation in ("same", "refresh") or "::pulumi:providers:pulumi-python::" in urn:
+                continue
+            name = urn.split("::")[-1]
+            found[name] = "replace" if "replace" in operation + found.get(name, "") else operation
+    return found
+
+
+needs_pulumi = pytest.mark.skipif(not shutil.which("pulumi", path=PATH), reason="no pulumi on PATH or in .cache/bin")
