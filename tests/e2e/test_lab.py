@@ -233,6 +233,7 @@ def test_the_preview_of_the_switch_says_what_happens(configmap: Lab) -> None:
     created = {step["urn"].rpartition("::")[2] for step in shown if step["op"] == "create"}
     deleted = {step["urn"].rpartition("::")[2] for step in shown if step["op"] == "delete"}
     assert created == {
+        "cilium-bgp-auth",
         "cilium-crds",
         "cilium-ciliumloadbalancerippool",
         "cilium-ciliumbgpadvertisement",
