@@ -142,6 +142,12 @@ class PretendHost:
         self.started.set_result(self.listen(None))
         await self.stopped.wait()
 
+    def key(self) -> str:
+        """The machine's public host key: `ssh-ed25519 AAAA…`."""
+        self.settle()
+        with memory.opened("host") as state:
+            return " ".join(public_half(state["host_key"]).split()[:2])
+
     def machine(self) -> str | None:
         """Identity of the machine; None if there is none."""
         if not self.cloud:

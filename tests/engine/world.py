@@ -46,11 +46,11 @@ class Done:
 
 
 class World:
-    """Serves from `with` on. `config` is the plain configuration of the next command, the dev stack's at first."""
+    """Serves from `with` on. `config` is the plain configuration of the next command, at first as in the file."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, file: str = "Pulumi.dev.yaml") -> None:
         self.folder, self.monkeypatch = folder, monkeypatch
-        self.config: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{STACK}.yaml").read_text())["config"]
+        self.config: dict[str, Any] = yaml.safe_load((ROOT / file).read_text())["config"]
         left_to_the_user(self.config)
         self.secrets = needed_secrets(self.config)
         self.canaries = {*CANARIES.values(), self.secrets[KEY].splitlines()[2]}
@@ -62,7 +62,10 @@ class World:
         for name, value in {**world(self.folder), "PATH": PATH, "PULUMI_SKIP_UPDATE_CHECK": "true"}.items():
             self.monkeypatch.setenv(name, value)
         self.monkeypatch.setattr(PretendKubernetes, "await_seconds", 2)
-        self.host = PretendHost(public_key(self.secrets[KEY])).__enter__()
+        linode = self.setting("host")["kind"] == "linode"
+        self.host = PretendHost(public_key(self.secrets[KEY]), cloud=linode).__enter__()
+        if not linode:
+            self.setting("host").update(port=self.host.port, hostKey=self.host.key())
         self.monkeypatch.setenv("SIMULATOR_DIAL", f"{ADDRESS}:22=127.0.0.1:{self.host.port}")
         self.monkeypatch.setattr(socket.socket, "connect", socket.socket.connect)  # undone at the end
         runpy.run_path(str(DIAL / "sitecustomize.py"))
