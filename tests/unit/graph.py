@@ -8,9 +8,9 @@ import contextvars
 import json
 import runpy
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from ipaddress import IPv4Network
 from pathlib import Path
 from threading import Lock
@@ -112,6 +112,7 @@ class Registered:
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
+    hooks: dict[str, list[str]]
 
     def ran(self, operation: str = "create") -> Ran:
         """What this command runs."""
@@ -232,17 +233,21 @@ def program(values: Mapping[str, Any], secrets: Mapping[str, str] | None = None)
 
 
 def stack(values: Mapping[str, Any] = DEV, secrets: Mapping[str, str] | None = None, *, preview: bool = False) -> Graph:
-    """What `program` registers. `preview`: nothing that a resource answers is known."""
-    return registered(program(values, secrets), preview=preview)
+    """What `program` registers; the same graph for the same configuration. `preview`: no resource's answer is known."""
+    return _stack(json.dumps([values, secrets]), preview)
 
 
-@cache
+@lru_cache(32)
+def _stack(configuration: str, preview: bool) -> Graph:
+    return registered(program(*json.loads(configuration)), preview=preview)
+
+
 def dev() -> Graph:
-    """The article's stack; shared by the tests, which only look at it."""
+    """The article's stack."""
     return stack()
 
 
-def registered(program: Callable[[], None], *, preview: bool = False) -> Graph:
+def registered(program: Callable[[], Awaitable[None] | None], *, preview: bool = False) -> Graph:
     """What `program` registers in a stack of its own."""
     monitor = Monitor(preview)
 
@@ -316,6 +321,7 @@ class Monitor(MockMonitor):
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),
             replace_on_changes=tuple(request.replaceOnChanges),
+            hooks={field.name: list(names) for field, names in request.hooks.ListFields()},
         )
         with self._lock:
             if urn in self.graph.resources:

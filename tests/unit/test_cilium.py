@@ -85,6 +85,12 @@ def test_the_release_is_the_articles() -> None:
     }
 
 
+def test_a_release_that_was_interrupted_is_forgotten_before_the_next_operation() -> None:
+    hooks = {"before_create": ["cilium-forget-interrupted"], "before_update": ["cilium-forget-interrupted"]}
+    assert dev()["cilium-release"].hooks == hooks
+    assert [its.name for its in dev() if its.hooks] == ["cilium-release"]
+
+
 @pytest.mark.parametrize("bgp", [{}, MD5])
 def test_pods_carry_a_checksum_of_the_configuration_that_gives_nothing_away(bgp: dict[str, Any]) -> None:
     def checksum(its: Graph) -> str:
