@@ -112,6 +112,11 @@ class World:
         assert time.monotonic() < end, f"pulumi {arguments} did not end within {SECONDS} s:\n{written.read_text()}"
         return Done(child.returncode, written.read_text(), operations(events))
 
+    def begin(self, configuration: Path) -> None:
+        """Take up a stack by its configuration file, secrets and all."""
+        self.pulumi("stack", "ls")  # makes the stack
+        shutil.copy(configuration, self.folder)
+
     def up(self, *options: str) -> Done:
         """A run that must succeed."""
         done = self.pulumi("up", "--yes", "--skip-preview", *options)
