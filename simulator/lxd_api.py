@@ -272,7 +272,7 @@ class LxdApi:
         self.entities[key] = instance
         for name, device in self._expanded(instance, key[1])["expanded_devices"].items():
             if device["type"] == "nic":
-                config[f"volatile.{name}.hwaddr"] = mac_of(key[2], name)
+                config[f"volatile.{name}.hwaddr"] = mac_of(config["volatile.uuid"], name)
 
     def _change_state(self, instance: Json, body: Json) -> None:
         action = body["action"]
@@ -316,7 +316,8 @@ class LxdApi:
                 chosen = str(ip_interface(bridge).network[100 + int(mac_of(instance["name"], name)[-2:], 16) % 100])
                 address = device.get("ipv4.address", chosen)
                 addresses += [{"family": "inet", "address": address, "netmask": "24", "scope": "global"}]
-            interfaces[device.get("name", name)] = {"hwaddr": mac_of(instance["name"], name), "addresses": addresses}
+            hwaddr = instance["config"].get(f"volatile.{name}.hwaddr") or mac_of(instance["name"], name)
+            interfaces[device.get("name", name)] = {"hwaddr": hwaddr, "addresses": addresses}
         return interfaces
 
 

@@ -200,11 +200,12 @@ def test_provider_dies(stack: World) -> None:
     stack.unchanged()
 
 
-def test_instance_deleted_behind_our_back(stack: World) -> None:
-    del stack.host.lxd.entities["instances", "default", "k3s2"]
+@pytest.mark.parametrize("node", ["k3s2", "k3s1"])
+def test_instance_deleted_behind_our_back(stack: World, node: str) -> None:
+    del stack.host.lxd.entities["instances", "default", node]
     stack.host.lxd.save()
     done = stack.up("--refresh")
-    assert done.operations["k3s2"] == "create"
+    assert done.operations[node] == "create"
     assert established(stack)
     stack.unchanged()
 
