@@ -94,6 +94,7 @@ class PretendCluster:
                 "version": revision,
                 "info": {"status": "failed" if hangs else "deployed"},
                 "chart": {"metadata": self.chart(release)},
+                "config": release.get("values") or {},
             }
             for service in services(release):
                 keep(state["objects"], service)
