@@ -1,5 +1,7 @@
 """One Linux machine becomes a Kubernetes cluster whose LoadBalancer addresses a real BGP router has learned."""
 
+import gc
+
 import pulumi
 
 import settings
@@ -20,6 +22,11 @@ FCDEMO = "default/fcdemo-service"
 HUBBLE = ("kube-system/hubble-relay", "kube-system/hubble-ui")
 
 its = settings.load()
+
+# A run leaves little garbage among hundreds of thousands of objects that stay. Searching them again and again took a
+# quarter of the program's time, and half of it with 100 nodes (docs/performance.md).
+gc.disable()
+
 private_key = pulumi.Output.secret(its.ssh_private_key)
 bgp_password = None if its.bgp_password is None else pulumi.Output.secret(its.bgp_password)
 ngrok_authtoken = None if its.ngrok_authtoken is None else pulumi.Output.secret(its.ngrok_authtoken)

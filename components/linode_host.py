@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import pulumi
-import pulumi_linode as linode
 
 from components.host_key import HostKey
 from components.remote import Connection
@@ -52,6 +51,8 @@ class LinodeHost(pulumi.ComponentResource):
     """What everything on the host dies with."""
 
     def __init__(self, name: str, args: LinodeHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        import pulumi_linode as linode  # noqa: PLC0415  a quarter of all imports, which other hosts do without
+
         super().__init__("cilium-bgp:index:LinodeHost", name, None, opts)
         rules = [
             ("ssh", "22", args["admin_cidrs"]),

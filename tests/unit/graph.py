@@ -5,6 +5,7 @@ Nothing is created: what resources would answer is made up by `answer`, with sec
 
 import asyncio
 import contextvars
+import gc
 import json
 import runpy
 import shlex
@@ -228,6 +229,7 @@ def program(values: Mapping[str, Any], secrets: Mapping[str, str] | None = None)
     def run() -> None:
         pulumi.runtime.set_all_config(config, secret)
         runpy.run_path(str(ROOT / "__main__.py"))
+        gc.enable()  # which a process of the program's own does without
 
     return run
 
