@@ -5,7 +5,7 @@ STACK ?= dev
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PULUMI_SKIP_UPDATE_CHECK := true
 
-.PHONY: setup python test test-lxd lint preview up destroy lab lab-down e2e demo
+.PHONY: setup python test test-lxd lint preview up destroy lab lab-down e2e demo bench
 
 setup: python
 	@scripts/setup-pulumi
@@ -57,3 +57,7 @@ e2e: setup
 	pytest -m e2e -v --durations=0 tests/e2e
 	@scripts/setup-gobgp
 	pytest -m e2e -v -n 2 tests/scripts  # with the FRR that the lab has installed
+
+# Preview and no-op up against the engine's floor, simulated, for docs/performance.md. Best on a machine that is idle.
+bench: setup
+	@python -m scripts.bench

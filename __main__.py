@@ -24,7 +24,7 @@ HUBBLE = ("kube-system/hubble-relay", "kube-system/hubble-ui")
 its = settings.load()
 
 # A run leaves little garbage among hundreds of thousands of objects that stay. Searching them again and again took a
-# quarter of the program's time, and half of it with 100 nodes (docs/performance.md).
+# sixth of the program's time, and half of it with 100 nodes.
 gc.disable()
 
 private_key = pulumi.Output.secret(its.ssh_private_key)
