@@ -29,6 +29,12 @@ lint: python
 	scripts/shell-files | xargs -0 shellcheck
 	python scripts/configuration_docs.py --check
 
+# The picture in README.md, from the demo's own state.
+graph: demo
+	@PULUMI_BACKEND_URL=file://$(CURDIR)/.cache/demo/state PULUMI_HOME=$(CURDIR)/.cache/demo/home \
+	PULUMI_CONFIG_PASSPHRASE_FILE=$(CURDIR)/.cache/demo/passphrase pulumi stack export --stack dev | \
+	python -m scripts.graph --write
+
 # What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
 preview: setup
 	@python -m scripts.preview $(STACK)

@@ -99,6 +99,7 @@ topology = LxdTopology(
     },
 )
 server = topology.nodes[next(iter(its.servers))]
+identities = [node.identity for node in topology.nodes.values()]
 
 router = BgpRouter(
     "router",
@@ -167,6 +168,7 @@ cilium = Cilium(
         "values": its.cilium.values,
         "server": server,
         "joined": cluster.joined,
+        "again": identities,
         "timeout_seconds": its.cilium.timeout_seconds,
     },
     on_cluster,
@@ -224,7 +226,7 @@ proof = Proof(
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
-        "again": [cilium.ready, *([fcdemo.load_balancer_ip] if fcdemo else [])],
+        "again": [cilium.ready, *identities, *([fcdemo.load_balancer_ip] if fcdemo else [])],
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )

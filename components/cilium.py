@@ -48,6 +48,8 @@ class CiliumArgs(TypedDict):
     """A k3s server, for kubectl."""
     joined: pulumi.Input[Sequence[str]]
     """Names of the nodes, which must all become Ready."""
+    again: Sequence[pulumi.Input[str]]
+    """When one of these changes, it is awaited anew: a node that was made anew has to become Ready too."""
     timeout_seconds: int
     """How long until all of it runs."""
 
@@ -168,6 +170,7 @@ class Cilium(pulumi.ComponentResource):
             Script("cilium_ready.sh", [seconds, revision, nodes, *workloads], args["timeout_seconds"] + 120),
             server.connection,
             child(*after),
+            again=args["again"],
         ).stdout
         self.register_outputs({"ready": self.ready})
 

@@ -41,13 +41,15 @@ class Hubble(pulumi.ComponentResource):
         super().__init__("cilium-bgp:index:Hubble", name, None, opts)
         services = args["services"]
         limit = args["timeout_seconds"]
-        self.addresses = remote.run(
-            f"{name}-addresses",
-            Script("load_balancer_ips.py", [str(limit), args["pool"], *services], limit + 60),
-            args["server"].connection,
-            pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
-            again=[args["ready"]],
-        ).stdout.apply(lambda found: {service: json.loads(found)[service] for service in services})
+        self.addresses = pulumi.Output.from_input(dict[str, str]())
+        if services:
+            self.addresses = remote.run(
+                f"{name}-addresses",
+                Script("load_balancer_ips.py", [str(limit), args["pool"], *services], limit + 60),
+                args["server"].connection,
+                pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
+                again=[args["ready"]],
+            ).stdout.apply(lambda found: {service: json.loads(found)[service] for service in services})
         self.ssh_commands = {
             service: pulumi.Output.format("{0} -N -L {1}:{2}:80", args["ssh"], PORTS[service], self.addresses[service])
             for service in services

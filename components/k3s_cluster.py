@@ -123,6 +123,7 @@ class K3sCluster(pulumi.ComponentResource):
                 leader.connection,
                 on(leader, [installed]),
                 delete=Script("node_remove.sh", [node_name]),
+                again=[node.identity],
             )
 
         members: list[Command] = []

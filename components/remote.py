@@ -117,10 +117,13 @@ async def run_now(script: Script, connection: Connection) -> None:
     """Run a script outside of the graph, from a resource hook. Raises when it fails, with what it said."""
     proxy = connection.proxy
     async with contextlib.AsyncExitStack() as stack:
-        tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
-        client = await stack.enter_async_context(await dial(connection, tunnel))
-        command = await script.command(connection.user).future()
-        done = await client.run(command, timeout=script.seconds + 15)
+        try:
+            tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
+            client = await stack.enter_async_context(await dial(connection, tunnel))
+            command = await script.command(connection.user).future()
+            done = await client.run(command, input="", timeout=script.seconds + 15)
+        except TimeoutError as error:  # without a text, which the engine would take for success
+            raise RuntimeError(f"{script.file} had not ended {script.seconds + 15} s after it was started") from error
         if done.exit_status != 0:
             raise RuntimeError(f"{script.file} ended with {done.exit_status}: {done.stderr!s}")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 README = Path(__file__).parent.parent / "README.md"
+COMPONENT = "::cilium-bgp:index:"
 MARKS = re.compile(r"(<!-- graph: .*? -->\n).*?(<!-- /graph -->)", re.DOTALL)
 
 
@@ -35,7 +36,7 @@ def edges(resources: list[dict[str, Any]]) -> dict[str, set[str]]:
     for resource in resources:
         provider = resource.get("provider", "").rpartition("::")[0]
         for urn in [*resource.get("dependencies", []), provider]:
-            if urn in owner and owner[urn] != owner[resource["urn"]]:
+            if urn in owner and COMPONENT in owner[urn] and owner[urn] != owner[resource["urn"]]:
                 found[owner[resource["urn"]]].add(owner[urn])
 
     def behind(urn: str) -> set[str]:
@@ -49,15 +50,15 @@ def flowchart(state: dict[str, Any]) -> str:
     owner = components(resources)
     inside: dict[str, list[str]] = defaultdict(list)
     for resource in resources:
-        if "cilium-bgp:index:" in owner[resource["urn"]] and owner[resource["urn"]] != resource["urn"]:
+        if COMPONENT in owner[resource["urn"]] and owner[resource["urn"]] != resource["urn"]:
             inside[owner[resource["urn"]]].append(resource["urn"].rpartition("::")[2])
     lines = ["```mermaid", "flowchart LR"]
     for urn in sorted(set(owner.values())):
-        if "cilium-bgp:index:" in urn:
+        if COMPONENT in urn:
             name = urn.rpartition("::")[2]
             kind = urn.rpartition("::")[0].rpartition(":")[2]
-            children = "<br/>".join(sorted(inside[urn]))
-            lines.append(f'  {name}["<b>{kind}</b><br/>{children}"]')
+            label = "<br/>".join([f"<b>{kind}</b>", *sorted(inside[urn])])
+            lines.append(f'  {name}["{label}"]')
     lines += sorted(
         f"  {other.rpartition('::')[2]} --> {urn.rpartition('::')[2]}"
         for urn, others in edges(resources).items()
@@ -73,7 +74,7 @@ def main(mode: str = "") -> int:
     if mode == "--write":
         README.write_text(new)
     elif mode == "--check" and new != old:
-        print("README.md shows another graph; write it with: make demo graph", file=sys.stderr)
+        print("README.md shows another graph; write it with: make graph", file=sys.stderr)
         return 1
     elif not mode:
         print(picture, end="")

@@ -312,11 +312,12 @@ class Kubernetes(Provider):
         if resource.type == RELEASE:
             return self.create_release(inputs, preview)
         manifest = reveal(inputs)
+        create = self.cluster.apply if self.config.get("upsertExistingObjects") else self.cluster.create
         if preview:
-            return "", self.dry_run(self.cluster.create, inputs)
+            return "", self.dry_run(create, inputs)
         self.reachable()
         try:
-            live = self.retried(resource, lambda: self.cluster.create(manifest, dry_run=False))
+            live = self.retried(resource, lambda: create(manifest, dry_run=False))
         except ClusterError as error:
             message = f'resource "{resource.urn}" was not successfully created by the Kubernetes API server: {error}'
             raise ClusterError(message) from error

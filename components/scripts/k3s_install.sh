@@ -13,6 +13,15 @@ esac
 
 put "$config" 600
 
+# An instance that is made anew has the password of the one before: the cluster refuses another one under a known name.
+password=/etc/rancher/node/password
+token=$(sed -n 's/^ *"token": "\(.*\)".*/\1/p' "$config")
+if [ -n "$token" ] && ! [ -e "$password" ]; then
+    (umask 077 && mkdir -p "${password%/*}")
+    printf '%s %s' "$(hostname)" "$token" | sha256sum | cut -c 1-32 | (umask 077 && cat >"$password.new")
+    mv "$password.new" "$password"
+fi
+
 installed() { k3s --version 2>/dev/null | grep -qF " $version "; }
 if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
     command -v curl >/dev/null || apt_install ca-certificates curl

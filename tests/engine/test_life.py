@@ -3,10 +3,12 @@
 The tests are one story and run in order.
 """
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from scripts import graph
 from scripts.demo import ADDRESS
 from simulator import memory
 from tests.engine.world import World, needs_pulumi
@@ -38,6 +40,10 @@ def test_up(stack: World) -> None:
         "default/fcdemo-service": "10.26.23.35",
     }
     assert {its["state"] for its in outputs["bgp"]["sessions"].values()} == {"Established"}
+
+
+def test_the_readme_shows_this_graph(stack: World) -> None:
+    assert graph.flowchart(json.loads(stack.pulumi("stack", "export").output)) in graph.README.read_text()
 
 
 def test_nothing_changes_by_itself(stack: World) -> None:

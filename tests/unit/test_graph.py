@@ -276,7 +276,7 @@ few = settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_
 STATED = {
     "topology-bridge": {"config"},  # the range that DHCP may give: only ipv4.dhcp.ranges, see below
     "router-frr": {"stdin"},  # the neighbours
-    "cilium-ready": {"create"},  # the nodes that must be Ready
+    "cilium-ready": {"create", "stdin"},  # the nodes that must be Ready
     "hubble-addresses": {"stdin"},  # asked anew, as Cilium rolled out anew
     "proof-addresses": {"stdin"},
     "proof-routes": {"create", "stdin"},  # the nodes that must have a session

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.unit.graph import dev, stack, values
+from tests.unit.graph import answer, dev, stack, values
 
 SERVICES = ("kube-system/traefik", "kube-system/hubble-relay", "kube-system/hubble-ui", "default/fcdemo-service")
 
@@ -31,11 +31,16 @@ def test_it_comes_last() -> None:
     assert {"proof-addresses", "cilium-ready", "router-frr", "fcdemo-service", "k3s2-joined", "k3s3-joined"} <= before
 
 
-def test_it_is_proven_anew_when_the_release_or_the_demos_address_changes() -> None:
+def test_it_is_proven_anew_when_the_release_a_nodes_machine_or_the_demos_address_changes() -> None:
+    machines = [answer(dev()[node])["mac_address"] for node in ("k3s1", "k3s2", "k3s3")]
     for name in ("proof-addresses", "proof-routes"):
         its = dev()[name]
         assert "triggers" not in its.inputs, "a trigger would replace it"
-        assert its.inputs["stdin"].splitlines() == [dev().outputs_of("cilium")["ready"], "10.26.23.35"]
+        assert its.inputs["stdin"].splitlines() == [
+            dev().outputs_of("cilium")["ready"],
+            *machines,
+            "10.26.23.35",
+        ]
     quick = stack(values(proof={"timeoutSeconds": 7}))
     assert [quick[name].ran().parameters[0] for name in ("proof-addresses", "proof-routes")] == ["7", "7"]
 

@@ -168,6 +168,13 @@ def test_an_object_that_exists_is_not_taken_over(engine: Engine) -> None:
     assert kept is None
 
 
+def test_an_object_that_exists_is_taken_over_where_the_provider_may(engine: Engine) -> None:
+    engine.create("core/v1:ConfigMap", POOL)
+    engine.configure(upsertExistingObjects="true")
+    _, outputs = engine.create("core/v1:ConfigMap", {**POOL, "data": {"config.yaml": "changed"}})
+    assert outputs["data"] == {"config.yaml": "changed"}
+
+
 def test_a_lost_object_is_gone_at_refresh(engine: Engine, faults: Callable[[dict[str, Any]], object]) -> None:
     id_, _ = engine.create("core/v1:ConfigMap", POOL)
     assert engine.read("core/v1:ConfigMap", id_, POOL).id == id_

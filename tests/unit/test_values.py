@@ -63,6 +63,7 @@ def set_values(version: str, mode: Any, envoy: bool, replacement: bool, **furthe
         "values": further,
         "server": server,
         "joined": [],
+        "again": [],
         "timeout_seconds": 900,
     }
     return chart_values(args, ANNOTATIONS)
