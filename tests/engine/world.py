@@ -175,7 +175,18 @@ def processes() -> set[str]:
 
 
 def kill(engine: int) -> None:
-    """Kill the engine and all that it started, as an out-of-memory killer or a closed laptop would."""
+    """Kill the engine and all that it started, as an out-of-memory killer or a closed laptop would.
+
+    But not while it writes the state: Pulumi's file backend, which is not ours, would leave an empty file.
+    """
+    checkpoint = Path(os.environ["SIMULATOR_STATE"]).parent / "state/.pulumi/stacks/cilium-bgp" / f"{STACK}.json"
+    for _ in range(500):
+        os.kill(engine, signal.SIGSTOP)
+        with suppress(OSError, ValueError):
+            json.loads(checkpoint.read_text())
+            break
+        os.kill(engine, signal.SIGCONT)
+        time.sleep(0.01)
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             id_, session = int(file.parent.name), int(file.read_text().rpartition(")")[2].split()[3])

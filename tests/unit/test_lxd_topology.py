@@ -81,7 +81,7 @@ def test_the_default_profile_carries_the_keys_the_bridge_and_the_disk() -> None:
     profile = dev()["topology-profile-default"]
     assert profile.type == "pulumi-python:dynamic/lxd:Profile"
     asked = asked_for(profile)
-    head, body = asked.pop("config").pop("cloud-init.user-data").split("\n", 1)
+    head, body = dict(asked.pop("config")).pop("cloud-init.user-data").split("\n", 1)
     assert asked == {
         "name": "default",
         "devices": {
