@@ -15,7 +15,7 @@ python:
 
 # Every test but those that need a real LXD or the whole lab.
 test: setup
-	pytest -n 2 --dist loadfile -m 'not lxd and not e2e' --cov --cov-fail-under=95
+	pytest -n 4 --dist loadfile -m 'not lxd and not e2e' --cov --cov-fail-under=95
 
 # The tests against a real LXD: one that runs already, or one that is started for them.
 test-lxd: python

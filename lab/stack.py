@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from lab import host, node, programs, store
+from scripts import backend
 
 STACK = "lab"
 PROJECT = "cilium-bgp-lab"
@@ -262,17 +263,6 @@ def destroy() -> int:
     return 0
 
 
-def restore_state() -> None:
-    """Pulumi's file backend leaves an empty file when it is killed while it writes; beside it is the one before."""
-    state = STATE / "state/.pulumi/stacks/cilium-bgp" / f"{STACK}.json"
-    if state.exists():
-        try:
-            json.loads(state.read_text())
-        except ValueError:
-            store.say("the lab's state was cut off in the middle of a write; going on from the one before it")
-            shutil.copy(state.with_name(f"{state.name}.bak"), state)
-
-
 @contextmanager
 def alone() -> Iterator[None]:
     """One lab at a time on a machine. What it starts to do the work holds the lock too, so that a run after one that
@@ -290,7 +280,8 @@ def alone() -> Iterator[None]:
                     raise store.BuildError(f"another run of the lab still works after {WAIT_SECONDS} s") from None
                 store.say("another run of the lab, or what a killed one left, still works; waiting")
                 time.sleep(10)
-        restore_state()
+        if backend.restore(STATE / "state", STACK):
+            store.say("the lab's state was cut off in the middle of a write; going on from the one before it")
         if CONFIG.exists():
             subprocess.run(["pulumi", "cancel", "--yes", STACK], env=environment(), capture_output=True, check=False)
         yield

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from scripts import backend
 from scripts.preview import PREFIX, ROOT, is_secret, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
 from simulator.host import PretendHost
@@ -77,6 +78,7 @@ def configured(folder: Path, plain: dict[str, Any], needed: dict[str, str], envi
     """The stack's configuration file in the folder: what is plain as given, a secret as it was first given."""
     file = folder / f"Pulumi.{STACK}.yaml"
     pulumi, environment = ["pulumi", "--cwd", str(folder), "--non-interactive"], os.environ | environment
+    backend.restore(folder / "state", STACK)
     if not file.exists():
         shutil.copy(ROOT / "Pulumi.yaml", folder)
         run([*pulumi, "stack", "init", STACK], environment)

@@ -1,4 +1,6 @@
-"""Each failure ends with a message that names what to do, and the next good run converges without manual work.
+"""Failures on the way to host and nodes.
+
+Each ends with a message that names what to do, and the next good run converges without manual work.
 
 The tests are one story on one stack and run in order.
 """
@@ -11,26 +13,14 @@ import pytest
 
 from simulator import memory
 from simulator.host import new_key
-from simulator.kubernetes import PretendKubernetes
-from standin.serve import serve
 from tests.engine.world import World, kill, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("failures"), monkeypatch) as stack:
-        stack.setting("bgp")["authentication"] = "md5"
-        yield stack
-
-
-def established(stack: World) -> bool:
-    return {its["state"] for its in stack.outputs()["bgp"]["sessions"].values()} == {"Established"}
-
-
 @pytest.mark.parametrize("step", ["Instance::k3s2", "Command::k3s1-k3s-server", "Release::cilium-release"])
 def test_engine_killed(stack: World, step: str) -> None:
+    stack.setting("bgp")["authentication"] = "md5"
     done = stack.pulumi("up", "--yes", "--skip-preview", at=step, do=kill)
     assert done.code == -9, done.output
     assert stack.leaked() == []
@@ -39,7 +29,7 @@ def test_engine_killed(stack: World, step: str) -> None:
 
 def test_up_after_kills(stack: World) -> None:
     stack.up()
-    assert established(stack)
+    assert stack.established()
     stack.unchanged()
 
 
@@ -155,63 +145,3 @@ def test_failure(
         stack.fails(said)
     assert stack.leaked() == []
     stack.up()
-
-
-def test_pool_full(stack: World) -> None:
-    with memory.opened("kubernetes") as state:
-        elder = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "other", "name": "elder"}}
-        state["objects"] = {"Service/other/elder": elder | {"spec": {"type": "LoadBalancer"}}, **state["objects"]}
-    before = stack.setting("bgp")["pool"]
-    stack.setting("bgp")["pool"] = "10.26.23.64/30"
-    stack.fails("no address yet; 4 of the 4 addresses of 10.26.23.64/30 are in use")
-    with memory.opened("kubernetes") as state:
-        del state["objects"]["Service/other/elder"]
-    stack.setting("bgp")["pool"] = before
-    stack.up()
-    assert established(stack)
-
-
-def test_release_pending(stack: World) -> None:
-    with memory.opened("kubernetes") as state:
-        release = state["releases"]["kube-system/cilium"]
-        release["info"]["status"], release["version"] = "pending-upgrade", release["version"] + 1
-    stack.setting("cilium")["version"] = "1.13.4"
-    assert stack.up().operations["cilium-release"] == "update"
-    stack.unchanged()
-
-
-def test_lxd_fails_after_the_work(stack: World) -> None:
-    stack.host.lxd.fail("PUT", "networks/*", "refuse-after")
-    stack.setting("lxd")["bridge"] |= {"dhcpRange": "10.26.23.200-10.26.23.210"}
-    stack.fails("cannot update network lxdbr0 at 203.0.113.10: pretended failure after the work")
-    assert stack.up().operations == {"topology-bridge": "update"}
-
-
-def test_provider_dies(stack: World) -> None:
-    def die(engine: int) -> None:
-        stack.served["kubernetes"][1]()
-
-    stack.setting("fcdemo")["replicas"] = 3
-    with stack.fault(hang=["Deployment/default/fcdemo3"]):
-        done = stack.pulumi("up", "--yes", "--skip-preview", at="Deployment::fcdemo-deployment", do=die)
-    assert done.code != 0
-    stack.served["kubernetes"] = serve(PretendKubernetes)
-    stack.up()
-    stack.unchanged()
-
-
-@pytest.mark.parametrize("node", ["k3s2", "k3s1"])
-def test_instance_deleted_behind_our_back(stack: World, node: str) -> None:
-    del stack.host.lxd.entities["instances", "default", node]
-    stack.host.lxd.save()
-    done = stack.up("--refresh")
-    assert done.operations[node] == "create"
-    assert established(stack)
-    stack.unchanged()
-
-
-def test_host_is_gone_at_destroy(stack: World) -> None:
-    with memory.opened("linode") as state:
-        state["made"] = {id_: its for id_, its in state["made"].items() if "firewall" in its["type"]}
-    stack.destroyed()
-    assert stack.leaked() == []

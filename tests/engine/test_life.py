@@ -4,7 +4,6 @@ The tests are one story and run in order.
 """
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -16,12 +15,6 @@ from tests.engine.world import World, needs_pulumi
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 CHECKS = {"cilium-ready", "hubble-addresses", "proof-addresses", "proof-routes"}
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("life"), monkeypatch) as stack:
-        yield stack
 
 
 def updates(*names: str) -> dict[str, str]:

@@ -1,0 +1,78 @@
+"""Failures of what is behind the host: Kubernetes, LXD, a provider, the machine itself. Each is followed by a good run.
+
+The tests are one story on one stack and run in order.
+"""
+
+import pytest
+
+from simulator import memory
+from simulator.kubernetes import PretendKubernetes
+from standin.serve import serve
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+
+def test_up(stack: World) -> None:
+    stack.up()
+    assert stack.established()
+
+
+def test_pool_full(stack: World) -> None:
+    with memory.opened("kubernetes") as state:
+        elder = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "other", "name": "elder"}}
+        state["objects"] = {"Service/other/elder": elder | {"spec": {"type": "LoadBalancer"}}, **state["objects"]}
+    before = stack.setting("bgp")["pool"]
+    stack.setting("bgp")["pool"] = "10.26.23.64/30"
+    stack.fails("no address yet; 4 of the 4 addresses of 10.26.23.64/30 are in use")
+    with memory.opened("kubernetes") as state:
+        del state["objects"]["Service/other/elder"]
+    stack.setting("bgp")["pool"] = before
+    stack.up()
+    assert stack.established()
+
+
+def test_release_pending(stack: World) -> None:
+    with memory.opened("kubernetes") as state:
+        release = state["releases"]["kube-system/cilium"]
+        release["info"]["status"], release["version"] = "pending-upgrade", release["version"] + 1
+    stack.setting("cilium")["version"] = "1.13.4"
+    assert stack.up().operations["cilium-release"] == "update"
+    stack.unchanged()
+
+
+def test_lxd_fails_after_the_work(stack: World) -> None:
+    stack.host.lxd.fail("PUT", "networks/*", "refuse-after")
+    stack.setting("lxd")["bridge"] |= {"dhcpRange": "10.26.23.200-10.26.23.210"}
+    stack.fails("cannot update network lxdbr0 at 203.0.113.10: pretended failure after the work")
+    assert stack.up().operations == {"topology-bridge": "update"}
+
+
+def test_provider_dies(stack: World) -> None:
+    def die(engine: int) -> None:
+        stack.served["kubernetes"][1]()
+
+    stack.setting("fcdemo")["replicas"] = 3
+    with stack.fault(hang=["Deployment/default/fcdemo3"]):
+        done = stack.pulumi("up", "--yes", "--skip-preview", at="Deployment::fcdemo-deployment", do=die)
+    assert done.code != 0
+    stack.served["kubernetes"] = serve(PretendKubernetes)
+    stack.up()
+    stack.unchanged()
+
+
+@pytest.mark.parametrize("node", ["k3s2", "k3s1"])
+def test_instance_deleted_behind_our_back(stack: World, node: str) -> None:
+    del stack.host.lxd.entities["instances", "default", node]
+    stack.host.lxd.save()
+    done = stack.up("--refresh")
+    assert done.operations[node] == "create"
+    assert stack.established()
+    stack.unchanged()
+
+
+def test_host_is_gone_at_destroy(stack: World) -> None:
+    with memory.opened("linode") as state:
+        state["made"] = {id_: its for id_, its in state["made"].items() if "firewall" in its["type"]}
+    stack.destroyed()
+    assert stack.leaked() == []
