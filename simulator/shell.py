@@ -6,6 +6,7 @@ fails with the message, or hangs until its own `timeout` ends it. Failing `insta
 becomes active, k3s2/join never joins, k3s2/session never establishes.
 """
 
+import base64
 import importlib.util
 import json
 import secrets
@@ -226,12 +227,13 @@ class Shell:
 
     def k3s_kubeconfig_sh(self, stdin: str, server: str, user: str) -> str:
         token = self.cluster("install: cannot stat '/etc/rancher/k3s/k3s.yaml': No such file or directory")["token"]
+        secret = base64.b64encode(f"simulated {token}".encode()).decode()  # no certificate, but as well kept as one
         return json.dumps(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": "default", "cluster": {"server": server}}],
-                "users": [{"name": "default", "user": {"token": f"simulated-{token}"}}],
+                "clusters": [{"name": "default", "cluster": {"certificate-authority-data": secret, "server": server}}],
+                "users": [{"name": "default", "user": {"client-certificate-data": secret, "client-key-data": secret}}],
                 "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
                 "current-context": "default",
             }

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 CONFIGURATION = (
@@ -85,4 +86,5 @@ def snapshot() -> dict[str, Any]:
         "sysctls": {name: Path("/proc/sys", *name.split(".")).read_text() for name in SYSCTLS},
         "processes": processes(),
         "files": files(),
+        "temporary": sorted(str(path) for path in Path(gettempdir()).glob("kubeconfig-*")),
     }

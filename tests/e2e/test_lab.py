@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +19,8 @@ import yaml
 
 from lab import host, stack, store
 from tests.e2e import machine
+from tests.e2e.answers import answers
+from tests.engine.world import World
 
 pytestmark = pytest.mark.e2e
 
@@ -219,6 +220,18 @@ def test_hubble_sees_the_request_through_the_printed_tunnel(configmap: Lab) -> N
     assert any(pod.startswith("fcdemo3-") for pod in pods), f"flows only to {pods}"
 
 
+def test_the_simulator_answers_as_the_lab_does(configmap: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = answers(stack.pulumi("stack", "export", "--show-secrets", "--stack", stack.STACK))
+    with World(tmp_path, monkeypatch, "Pulumi.local.yaml") as pretend:
+        for root in ("bgp", "k3s", "cilium"):
+            pretend.setting(root).update(yaml.safe_load(stack.CONFIG.read_text())["config"][f"cilium-bgp:{root}"])
+        pretend.setting("lxd")["project"] = stack.PROJECT
+        pretend.setting("cilium")["chart"] = "https://helm.cilium.io"
+        pretend.up()
+        simulated = answers(pretend.pulumi("stack", "export", "--show-secrets").output)
+    assert real == simulated
+
+
 def test_a_second_up_changes_nothing(configmap: Lab) -> None:
     assert stack.operate("up", "--yes", "--skip-preview", "--expect-no-changes") == 0
 
@@ -286,4 +299,3 @@ def test_destroy_leaves_nothing(control_plane: Lab, before: dict[str, Any]) -> N
     after = machine.snapshot()
     for what, was in before.items():
         assert after[what] == was, f"{what} are not as before"
-    assert not list(Path(tempfile.gettempdir()).glob("kubeconfig-*"))

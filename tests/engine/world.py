@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -128,6 +128,13 @@ class World:
         done = self.pulumi("up", "--yes", "--skip-preview")
         assert done.code != 0, done.output
         assert re.search(said, done.output), done.output
+
+    def fails_and_heals(self, wrong: AbstractContextManager[None], said: str) -> None:
+        """A run that must fail and say this while something is wrong, tell no secret, and then succeed."""
+        with wrong:
+            self.fails(said)
+        assert self.leaked() == []
+        self.up()
 
     def unchanged(self) -> None:
         """A run finds nothing to do."""

@@ -1,0 +1,48 @@
+"""The form of what a stack's scripts and LXD entities have answered, for comparing the simulator with the lab."""
+
+import json
+import re
+from typing import Any
+
+import yaml
+
+SECRET = "4dabf18193072939515e22adb298388d"  # Pulumi's mark of a secret, not one
+# Depends on the machine, and the simulator has none: what its kernel could load.
+MACHINES_OWN = {"lxd-kernel"}
+
+
+def answers(exported: str) -> dict[str, Any]:
+    """By resource, from `pulumi stack export --show-secrets`: the form of its standard output or of its outputs."""
+    found = {}
+    for resource in json.loads(exported)["deployment"]["resources"]:
+        name = resource["urn"].rpartition("::")[2]
+        outputs = {key: revealed(value) for key, value in resource.get("outputs", {}).items()}
+        if resource["type"] == "command:remote:Command" and name not in MACHINES_OWN:
+            found[name] = form(outputs["stdout"])
+        elif resource["type"].startswith("pulumi-python:dynamic/lxd:"):
+            found[name] = sorted(outputs)
+    return found
+
+
+def revealed(value: Any) -> Any:
+    if isinstance(value, dict) and SECRET in value:
+        return json.loads(value["plaintext"])
+    return value
+
+
+def form(text: str) -> Any:
+    """JSON and YAML by their keys, other text with numbers, keys and hashes masked."""
+    parsed = yaml.safe_load(text) if text else None
+    if isinstance(parsed, dict | list):
+        return skeleton(parsed)
+    text = re.sub(r"^(k3s version \S+) .*", r"\1", text)  # and then in brackets a commit, or who it is in truth
+    return re.sub(r"(K10|AAAA)\S+|\b[0-9a-f]{6,}\b|\d+", "#", text)
+
+
+def skeleton(value: Any) -> Any:
+    match value:
+        case dict():
+            return {re.sub(r"\d+$", "#", str(key)): skeleton(item) for key, item in sorted(value.items())}
+        case list():
+            return [skeleton(item) for item in value[:1]]
+    return type(value).__name__
