@@ -1,6 +1,7 @@
 """What of this machine the lab could leave changed, as its own tools tell."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from tempfile import gettempdir
@@ -39,21 +40,6 @@ def parsed(*command: str) -> Any:
     return json.loads(output(*command))
 
 
-def lxd() -> dict[str, list[str]]:
-    """Names of all that LXD has, by kind."""
-    if subprocess.run(["lxc", "query", "/1.0"], capture_output=True, timeout=30, check=False).returncode:
-        return {}
-    kinds = (
-        "projects",
-        "instances?all-projects=true",
-        "profiles?all-projects=true",
-        "networks",
-        "storage-pools",
-        "images",
-    )
-    return {kind: sorted(parsed("lxc", "query", f"/1.0/{kind}")) for kind in kinds}
-
-
 def processes() -> list[str]:
     found = []
     for process in Path("/proc").iterdir():
@@ -66,12 +52,23 @@ def processes() -> list[str]:
 
 
 def files() -> dict[str, bytes]:
+    """Content of configuration files, but for those that are as a package has brought them: packages stay installed."""
+    found = [path for folder in CONFIGURATION for path in Path(folder).rglob("*") if path.is_file()]
+    owned = said("dpkg", "-S", *map(str, found))
+    packaged = {line.partition(": ")[2] for line in owned.splitlines()}
+    changed = {line.split()[-1] for line in said("dpkg", "--verify", "frr").splitlines()}
     return {
         str(path): path.read_bytes()
-        for folder in CONFIGURATION
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and not path.is_symlink()
+        for path in sorted(found)
+        if not path.is_symlink() and (str(path) not in packaged or str(path) in changed)
     }
+
+
+def said(*command: str) -> str:
+    """Standard output, however the command ends; nothing where there is no such command."""
+    if not shutil.which(command[0]):
+        return ""
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
 
 
 def snapshot() -> dict[str, Any]:
@@ -81,8 +78,8 @@ def snapshot() -> dict[str, Any]:
         "rules": output("ip", "-4", "rule").splitlines(),
         "links": sorted(link["ifname"] for link in parsed("ip", "-json", "link")),
         "mounts": sorted(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
-        "nftables": output("nft", "list", "tables").splitlines() if Path("/usr/sbin/nft").exists() else [],
-        "iptables": [rule for rule in output("iptables-save").splitlines() if rule.startswith("-A")],
+        "nftables": said("nft", "list", "tables").splitlines(),
+        "iptables": [rule for rule in said("iptables-save").splitlines() if rule.startswith("-A")],
         "sysctls": {name: Path("/proc/sys", *name.split(".")).read_text() for name in SYSCTLS},
         "processes": processes(),
         "files": files(),
