@@ -187,6 +187,7 @@ def processes() -> set[str]:
 
 def kill(engine: int) -> None:
     """Kill the engine and all that it started, as an out-of-memory killer or a closed laptop would."""
+    os.kill(engine, signal.SIGKILL)  # first: it would go on, and end by itself, without its children
     for file in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             id_, session = int(file.parent.name), int(file.read_text().rpartition(")")[2].split()[3])
