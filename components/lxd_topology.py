@@ -176,9 +176,7 @@ class LxdTopology(pulumi.ComponentResource):
                 profiles=[default.name, k8s.name],
                 devices=devices,
                 timeout_seconds=args["timeout_seconds"],
-                opts=pulumi.ResourceOptions.merge(
-                    child, pulumi.ResourceOptions(delete_before_replace=True, protect=args["protect"])
-                ),
+                opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=args["protect"])),
             )
             self.nodes[node] = Node(
                 address=instance.ipv4_address,
