@@ -89,7 +89,7 @@ def environment() -> dict[str, str]:
     ]
     return os.environ | {
         "PATH": ":".join(map(str, programs)),
-        "PULUMI_BACKEND_URL": (STATE / "state").as_uri(),
+        "PULUMI_BACKEND_URL": backend.url(STATE / "state"),
         "PULUMI_HOME": str(STATE / "home"),
         "PULUMI_CONFIG_PASSPHRASE": "this state holds nothing but the lab's own keys",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
@@ -280,8 +280,6 @@ def alone() -> Iterator[None]:
                     raise store.BuildError(f"another run of the lab still works after {WAIT_SECONDS} s") from None
                 store.say("another run of the lab, or what a killed one left, still works; waiting")
                 time.sleep(10)
-        if backend.restore(STATE / "state", STACK):
-            store.say("the lab's state was cut off in the middle of a write; going on from the one before it")
         if CONFIG.exists():
             subprocess.run(["pulumi", "cancel", "--yes", STACK], env=environment(), capture_output=True, check=False)
         yield

@@ -57,7 +57,7 @@ def world(folder: Path) -> dict[str, str]:
     (folder / "state").mkdir(exist_ok=True)
     search = [str(DIAL), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        "PULUMI_BACKEND_URL": (folder / "state").as_uri(),
+        "PULUMI_BACKEND_URL": backend.url(folder / "state"),
         "PULUMI_CONFIG_PASSPHRASE": kept(folder / "passphrase", secrets.token_hex()),
         "PULUMI_HOME": str(folder / "home"),
         "PYTHONPATH": os.pathsep.join(search),
@@ -78,7 +78,6 @@ def configured(folder: Path, plain: dict[str, Any], needed: dict[str, str], envi
     """The stack's configuration file in the folder: what is plain as given, a secret as it was first given."""
     file = folder / f"Pulumi.{STACK}.yaml"
     pulumi, environment = ["pulumi", "--cwd", str(folder), "--non-interactive"], os.environ | environment
-    backend.restore(folder / "state", STACK)
     if not file.exists():
         shutil.copy(ROOT / "Pulumi.yaml", folder)
         run([*pulumi, "stack", "init", STACK], environment)
