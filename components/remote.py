@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pulumi
 from pulumi_command import remote
@@ -33,28 +33,20 @@ class Connection:
     """A machine to go through; it has no proxy of its own (pulumi-command 1.2 allows one hop)."""
 
     def arguments(self) -> remote.ConnectionArgs:
-        """This connection for pulumi-command: about two minutes of dialling, then an error."""
-        proxy = self.proxy
-        return remote.ConnectionArgs(
-            host=self.host,
-            port=self.port,
-            user=self.user,
-            private_key=self.private_key,
-            host_key=self.host_key,
-            dial_error_limit=8,
-            per_dial_timeout=15,
-            proxy=None
-            if proxy is None
-            else remote.ProxyConnectionArgs(
-                host=proxy.host,
-                port=proxy.port,
-                user=proxy.user,
-                private_key=proxy.private_key,
-                host_key=proxy.host_key,
-                dial_error_limit=8,
-                per_dial_timeout=15,
-            ),
-        )
+        """This connection for pulumi-command, which dials eight times, at most 15 s each, before it gives up."""
+        proxy = None if self.proxy is None else remote.ProxyConnectionArgs(**self.proxy._fields())
+        return remote.ConnectionArgs(**self._fields(), proxy=proxy)
+
+    def _fields(self) -> dict[str, Any]:
+        return {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "private_key": self.private_key,
+            "host_key": self.host_key,
+            "dial_error_limit": 8,
+            "per_dial_timeout": 15,
+        }
 
 
 @dataclass(frozen=True)
@@ -97,9 +89,8 @@ def run(
     """
     if secret_output:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
-    if (
-        again
-    ):  # by standard input, which no such script reads: a trigger would replace the resource (pulumi-command 1.2)
+    if again:
+        # By standard input, which no such script reads: a trigger would replace the resource (pulumi-command 1.2).
         stdin = pulumi.Output.all(*again).apply("\n".join)
     return remote.Command(
         name,

@@ -489,7 +489,15 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
             "Add {service: default/fcdemo-service, servicePort: 80, hostPort: 8080}, or write exposure.mode: none.",
             ("exposure.mode",),
         )
-    if not exposure.cidrs:
+    if isinstance(settings.host, ExistingSettings):
+        if exposure.cidrs:
+            yield Problem(
+                "exposure.cidrs",
+                "given, and host.kind is existing; everybody could come in all the same, for its firewall is yours. "
+                "Remove cidrs, and let that firewall choose who may come.",
+                ("host.kind",),
+            )
+    elif not exposure.cidrs:
         yield Problem(
             "exposure.cidrs",
             "empty, and exposure.mode is forward; the firewall would let nobody in. "
@@ -503,8 +511,7 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 f"{key}.service",
                 f"{forward.service} is not a Service that takes an address of the pool; there would be nothing "
-                "behind "
-                f"the port. Choose from {', '.join(services)}.",
+                f"behind the port. Choose from {', '.join(services)}.",
                 ("hubble", "fcdemo.enabled"),
             )
         elif forward.service_port not in services[forward.service]:

@@ -247,7 +247,7 @@ class ExposureSettings(_Model):
     mode: Literal["none", "ngrok", "forward"] = "none"
     """`none`: ready-made `ssh -L` lines. `ngrok`: public URL of default/fcdemo-service:80. `forward`: host ports."""
     cidrs: tuple[AllowedCidr, ...] = ()
-    """Networks that may reach the forwarded ports. Forward mode only."""
+    """Networks that may reach the forwarded ports. Forward mode on a Linode only."""
     forwards: tuple[ForwardSettings, ...] = ()
     """Forwarded ports. Forward mode only."""
 
