@@ -13,9 +13,9 @@ setup: python
 python:
 	@scripts/setup-python
 
-# Every test but those that need a real LXD or the whole lab.
+# Every test but those that need a real LXD or the whole lab. The engine's, the longest, begin.
 test: setup
-	pytest -n 4 --dist loadfile -m 'not lxd and not e2e' --cov --cov-fail-under=95
+	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e' --cov --cov-fail-under=95
 
 # The tests against a real LXD: one that runs already, or one that is started for them.
 test-lxd: python

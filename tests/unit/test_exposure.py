@@ -68,6 +68,6 @@ def test_forward_gives_the_hosts_ports_to_services() -> None:
 
 
 def test_on_a_machine_you_have_the_forward_is_deleted_with_nothing() -> None:
-    its = stack(values(host=EXISTING, exposure=FORWARD))
+    its = stack(values(host=EXISTING, exposure={**FORWARD, "cidrs": []}))
     assert its["exposure-forward"].inputs["listen_address"] == EXISTING["address"]
     assert its["exposure-forward"].deleted_with == ""

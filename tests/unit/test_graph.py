@@ -286,9 +286,8 @@ STATED = {
 
 @few
 @given(nodes=clusters(), data=st.data())
-def test_removing_an_agent_removes_what_is_its_and_touches_nothing_else(
-    nodes: dict[str, Any], data: st.DataObject
-) -> None:
+def test_an_agent_takes_away_what_is_its_and_touches_nothing_else(nodes: dict[str, Any], data: st.DataObject) -> None:
+    """Nor does one that is added, for then the two stacks only change places."""
     gone = data.draw(st.sampled_from([name for name, node in nodes.items() if node["role"] == "agent"]))
     before, after = stack(values(nodes=nodes)), stack(values(nodes=without(nodes, gone)))
     its_own = {
@@ -316,25 +315,6 @@ def test_removing_an_agent_removes_what_is_its_and_touches_nothing_else(
             for its in (before.resources[urn], resource)
         )
         assert len(set(options)) == 1
-
-
-@few
-@given(nodes=clusters(), data=st.data())
-def test_a_new_agent_wherever_it_is_written_moves_nobody(nodes: dict[str, Any], data: st.DataObject) -> None:
-    new = data.draw(names().filter(lambda name: name not in nodes))
-    place = data.draw(st.integers(0, len(nodes)))
-    used = {node["address"] for node in nodes.values()}
-    address = next(it for it in (f"10.26.23.{last}" for last in range(64, 255)) if it not in used)
-    entries = list(nodes.items())
-    entries.insert(place, (new, {"role": "agent", "address": address}))
-    before, after = stack(values(nodes=nodes)), stack(values(nodes=dict(entries)))
-    assert before.resources.keys() < after.resources.keys()
-    moved = [
-        resource.name
-        for urn, resource in before.resources.items()
-        if not differences(resource, after.resources[urn]) <= STATED.get(resource.name, set())
-    ]
-    assert moved == []
 
 
 @few
@@ -372,6 +352,4 @@ def differences(one: Registered, other: Registered) -> set[str]:
 
 
 def assert_no_canary(texts: Any, where: str) -> None:
-    for text in texts:
-        for canary in CANARIES:
-            assert canary not in text, where
+    assert [text for text in texts if any(canary in text for canary in CANARIES)] == [], where
