@@ -11,7 +11,14 @@ esac
 [ ! -e "/etc/systemd/system/$other.service" ] ||
     fail "$(hostname) already runs $other and cannot become $role in place; remove the node from the configuration, run once, then add it again"
 
-put "$config" 600
+wanted=$(cat)
+case $wanted in *'"server": '*)
+    # The one that started the cluster names no server.
+    [ "$role" = agent ] || ! [ -e "$config" ] || grep -q '"server": ' "$config" ||
+        fail "$(hostname) started the cluster and cannot join another; the first server by name is the one that starts it, so name new servers after $(hostname)"
+    ;;
+esac
+printf '%s\n' "$wanted" | put "$config" 600
 
 # An instance that is made anew has the password of the one before: the cluster refuses another one under a known name.
 password=/etc/rancher/node/password

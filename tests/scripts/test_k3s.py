@@ -209,6 +209,25 @@ def test_a_node_does_not_change_its_role_in_place(machine: Machine, server: Serv
     assert machine.files() == before
 
 
+def test_the_server_that_started_the_cluster_does_not_join_another(machine: Machine, server: Server) -> None:
+    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    started, joins = '{"cluster-init": true}\n', '{"server": "https://10.26.23.11:6443", "token": "K10secret"}\n'
+    assert node(machine).run(*arguments, stdin=started).returncode == 0
+    before = machine.files()
+    done = machine.run(*arguments, stdin=joins)
+    assert "started the cluster and cannot join another; the first server by name" in done.stderr
+    assert done.returncode == 1
+    assert machine.files() == before
+
+
+def test_a_server_that_joined_may_follow_another(machine: Machine, server: Server) -> None:
+    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    for leader in ("10.26.23.11", "10.26.23.12"):
+        joins = f'{{"server": "https://{leader}:6443", "token": "K10secret"}}\n'
+        assert node(machine).run(*arguments, stdin=joins).returncode == 0
+        assert machine.read(PATH) == joins
+
+
 def test_token(machine: Machine) -> None:
     machine.write("/var/lib/rancher/k3s/server/node-token", "K10abc\n")
     assert machine.run("k3s_token.sh").stdout == "K10abc\n"
