@@ -56,6 +56,7 @@ def test_provider_dies(stack: World) -> None:
     with stack.fault(hang=["Deployment/default/fcdemo3"]):
         done = stack.pulumi("up", "--yes", "--skip-preview", at="Deployment::fcdemo-deployment", do=die)
     assert done.code != 0
+    assert stack.leaked() == []
     stack.served["kubernetes"] = serve(PretendKubernetes)
     stack.up()
     stack.unchanged()

@@ -118,22 +118,23 @@ class World:
         shutil.copy(configuration, self.folder)
 
     def up(self, *options: str) -> Done:
-        """A run that must succeed."""
+        """A run that must succeed, and tell no secret."""
         done = self.pulumi("up", "--yes", "--skip-preview", *options)
         assert done.code == 0, done.output
+        assert self.leaked() == []
         return done
 
     def fails(self, said: str) -> None:
-        """A run that must fail, and say this (a regular expression)."""
+        """A run that must fail, say this (a regular expression), and tell no secret."""
         done = self.pulumi("up", "--yes", "--skip-preview")
         assert done.code != 0, done.output
         assert re.search(said, done.output), done.output
+        assert self.leaked() == []
 
     def fails_and_heals(self, wrong: AbstractContextManager[None], said: str) -> None:
-        """A run that must fail and say this while something is wrong, tell no secret, and then succeed."""
+        """A run that must fail and say this while something is wrong, and then succeed."""
         with wrong:
             self.fails(said)
-        assert self.leaked() == []
         self.up()
 
     def unchanged(self) -> None:
