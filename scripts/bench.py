@@ -25,19 +25,15 @@ from statistics import median
 from typing import Any
 
 from scripts.demo import ADDRESS, KEY, STACK, UP, configured, world
-from scripts.preview import PREFIX, ROOT, left_to_the_user, needed_secrets, run, stack_file
+from scripts.preview import PREFIX, QUIET, ROOT, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
 from simulator.host import PretendHost
-from simulator.kubernetes import PretendKubernetes
-from simulator.linode import Linode
-from standin.command import Command
-from standin.serve import serve
+from simulator.providers import PROVIDERS
+from standin.serve import attached, serve
 
 FOLDER = ROOT / ".cache" / "bench"
 PAGE = ROOT / "docs" / "performance.md"
 LEAST_ROUNDS = 5
-QUIET = ["--non-interactive", "--suppress-progress", "--color", "never"]
-PROVIDERS = {"command": Command, "kubernetes": PretendKubernetes, "linode": Linode}
 PACKAGES = ("pulumi", "pulumi-command", "pulumi-kubernetes", "pulumi-linode", "pydantic")
 FLOOR_PREVIEW, FLOOR_UP = "empty program, preview", "empty program, `up`"
 NO_OP = "`dev`, `up` that changes nothing"
@@ -129,7 +125,7 @@ def main(rounds: str = str(LEAST_ROUNDS)) -> int:
     load = os.getloadavg()[0]
     shutil.rmtree(FOLDER, ignore_errors=True)
     served = {name: serve(provider) for name, provider in PROVIDERS.items()}
-    cases = made({"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, (port, _) in served.items())})
+    cases = made(attached(served))
     results: dict[str, list[Run]] = {name: [] for name in cases}
     start, busy, own = time.monotonic(), machine_spent(), time.process_time() + spent()
     for number in range(int(rounds) + 1):

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from scripts import backend
-from scripts.preview import PREFIX, ROOT, is_secret, left_to_the_user, needed_secrets, run, stack_file
+from scripts.preview import PREFIX, QUIET, ROOT, is_secret, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
 from simulator.host import PretendHost
 
@@ -42,7 +42,7 @@ def main(*arguments: str) -> int:
     configuration = configured(FOLDER, plain, needed, environment)
     command = ["pulumi", *(arguments or UP), "--stack", STACK, "--config-file", str(configuration)]
     if not sys.stdout.isatty():
-        command += ["--non-interactive", "--suppress-progress", "--color", "never"]
+        command += QUIET
     os.environ |= environment  # the pretend host, in this process, remembers in the same place
     with PretendHost(public_key(private_key)) as host:
         environment["SIMULATOR_DIAL"] = f"{ADDRESS}:22=127.0.0.1:{host.port}"

@@ -33,6 +33,8 @@ NOBODY = "192.0.2.1/32"  # RFC 5737: an address for documentation
 PROVIDERS = ("command", "kubernetes", "linode")
 PLUGIN_SOURCE = "https://get.pulumi.com"
 PLUGIN_SECONDS = 300
+QUIET = ["--non-interactive", "--suppress-progress", "--color", "never"]
+"""For Pulumi where nobody watches a terminal."""
 T = TypeVar("T")
 
 
@@ -50,7 +52,7 @@ def main(stack: str) -> int:
         copy = throw_away_stack(stack, configuration, Path(folder), environment)
         preview = ["pulumi", "preview", "--stack", stack, "--config-file", str(copy)]
         if not sys.stdout.isatty():
-            preview += ["--non-interactive", "--suppress-progress", "--color", "never"]
+            preview += QUIET
         reason = why_simulated(environment)
         if reason:
             print(f"providers: SIMULATED {', '.join(PROVIDERS)}: {reason}", flush=True)

@@ -11,9 +11,10 @@ import sys
 
 from simulator.kubernetes import PretendKubernetes
 from simulator.linode import Linode
+from simulator.providers import PROVIDERS
 from standin.command import Command
 from standin.kubernetes import Kubernetes
-from standin.serve import serve
+from standin.serve import attached, serve
 
 KUBERNETES = {"pretend": PretendKubernetes, "real": Kubernetes}
 
@@ -24,10 +25,9 @@ def main(arguments: list[str]) -> int:
     middle = arguments.index("--")
     parser = argparse.ArgumentParser(prog="simulator", description=__doc__)
     parser.add_argument("--kubernetes", choices=KUBERNETES, default="pretend")
-    parser.add_argument("names", nargs="*", metavar="NAME", default=["command", "kubernetes", "linode"])
+    parser.add_argument("names", nargs="*", metavar="NAME", default=list(PROVIDERS))
     options = parser.parse_args(arguments[:middle])
-    kubernetes = KUBERNETES[options.kubernetes]
-    providers = {"command": Command, "kubernetes": kubernetes, "linode": Linode}
+    providers = PROVIDERS | {"kubernetes": KUBERNETES[options.kubernetes]}
     if unknown := set(options.names) - set(providers):
         parser.error(f"no provider {', '.join(sorted(unknown))}: choose from {', '.join(providers)}")
 
@@ -40,8 +40,7 @@ def main(arguments: list[str]) -> int:
     chosen = {name: providers[name] for name in options.names}
     print(f"Providers: {'; '.join(says[p] for p in chosen.values())}. No official plugin is used.", file=sys.stderr)
     served = {name: serve(provider) for name, provider in chosen.items()}
-    attach = ",".join(f"{name}:{port}" for name, (port, _) in served.items())
-    child = subprocess.Popen(arguments[middle + 1 :], env={**os.environ, "PULUMI_DEBUG_PROVIDERS": attach})
+    child = subprocess.Popen(arguments[middle + 1 :], env=os.environ | attached(served))
     # The terminal's interrupt reaches the engine itself, which ends in order; until then it needs its providers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())

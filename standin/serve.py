@@ -418,3 +418,8 @@ def serve(provider: type[Provider]) -> tuple[int, Callable[[], None]]:
             instance.close()
 
     return port, stop
+
+
+def attached(served: Mapping[str, tuple[int, Callable[[], None]]]) -> dict[str, str]:
+    """The environment in which the engine attaches to what `serve` has given, by the providers' names."""
+    return {"PULUMI_DEBUG_PROVIDERS": ",".join(f"{name}:{port}" for name, (port, _) in served.items())}

@@ -25,9 +25,8 @@ from settings.keys import public_key
 from simulator import memory
 from simulator.host import PretendHost
 from simulator.kubernetes import PretendKubernetes
-from simulator.linode import Linode
-from standin.command import Command
-from standin.serve import serve
+from simulator.providers import PROVIDERS
+from standin.serve import attached, serve
 
 SECONDS = 180
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cache" / "bin")])
@@ -69,8 +68,7 @@ class World:
         self.monkeypatch.setenv("SIMULATOR_DIAL", f"{ADDRESS}:22=127.0.0.1:{self.host.port}")
         self.monkeypatch.setattr(socket.socket, "connect", socket.socket.connect)  # undone at the end
         runpy.run_path(str(DIAL / "sitecustomize.py"))
-        providers = {"command": Command, "kubernetes": PretendKubernetes, "linode": Linode}
-        self.served = {name: serve(provider) for name, provider in providers.items()}
+        self.served = {name: serve(provider) for name, provider in PROVIDERS.items()}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -92,8 +90,7 @@ class World:
         command = ["pulumi", *arguments, "--stack", STACK, "--non-interactive", "--color=never"]
         if arguments[0] in ("up", "preview", "destroy", "refresh"):
             command += ["--config-file", str(file), "--event-log", str(log)]
-        attach = ",".join(f"{name}:{port}" for name, (port, _) in self.served.items())
-        environment = os.environ | {"PULUMI_DEBUG_PROVIDERS": attach, "PULUMI_DEBUG_COMMANDS": "true"}
+        environment = os.environ | attached(self.served) | {"PULUMI_DEBUG_COMMANDS": "true"}
         with written.open("w") as output:
             child = subprocess.Popen(
                 command, cwd=ROOT, stdout=output, stderr=output, env=environment, start_new_session=True
