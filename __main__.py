@@ -115,6 +115,7 @@ router = BgpRouter(
         "pod_cidr": str(its.k3s.cluster_cidr) if its.bgp.announce_pod_cidr else None,
         "hold_time_seconds": its.bgp.hold_time_seconds,
         "keepalive_seconds": its.bgp.keepalive_time_seconds,
+        "restart_time_seconds": its.bgp.restart_time_seconds if its.bgp.graceful_restart else None,
         "password": bgp_password,
     },
 )
@@ -154,6 +155,7 @@ cilium = Cilium(
             "keepalive_seconds": its.bgp.keepalive_time_seconds,
             "connect_retry_seconds": its.bgp.connect_retry_time_seconds,
             "graceful_restart": its.bgp.graceful_restart,
+            "restart_time_seconds": its.bgp.restart_time_seconds,
         },
         "hubble": {
             "enabled": its.hubble.enabled,

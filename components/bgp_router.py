@@ -32,6 +32,8 @@ class BgpRouterArgs(TypedDict):
     """BGP hold time (RFC 4271 section 4.2), 0 or at least 3."""
     keepalive_seconds: int
     """BGP keepalive interval, normally a third of it."""
+    restart_time_seconds: int | None
+    """How long routes stay while a node's agent restarts (RFC 4724); None: not at all."""
     password: pulumi.Input[str] | None
     """TCP MD5 password (RFC 2385) shared with the nodes; a secret."""
 
@@ -62,6 +64,11 @@ def frr_conf(args: BgpRouterArgs, password: str | None) -> str:
             " no bgp default ipv4-unicast",
             " no bgp ebgp-requires-policy",
             " bgp bestpath as-path multipath-relax",
+            # An agent that restarts just closes its connection. With notifications (RFC 8538) FRR would take a node
+            # that went silent for one too, and keep its routes beyond the hold time.
+            " no bgp graceful-restart notification",
+            # FRR's own limit is 360 s. An agent's that still says a longer time is cut off here.
+            *([f" bgp graceful-restart stalepath-time {stale}"] if (stale := args["restart_time_seconds"]) else []),
             " neighbor NODES peer-group",
             f" neighbor NODES remote-as {args['node_asn']}",
             *([f" neighbor NODES password {password}"] if password else []),
@@ -74,7 +81,8 @@ def frr_conf(args: BgpRouterArgs, password: str | None) -> str:
             "  neighbor NODES soft-reconfiguration inbound",
             "  neighbor NODES route-map FROM-NODES in",
             "  neighbor NODES route-map TO-NODES out",
-            f"  neighbor NODES maximum-prefix {addresses + 16}",
+            # Without `restart` a session that was ended so stays down until somebody clears it.
+            f"  neighbor NODES maximum-prefix {addresses + 16} restart 1",
             "  maximum-paths 64",
             "  maximum-paths ibgp 64",
             " exit-address-family",

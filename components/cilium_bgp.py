@@ -34,6 +34,8 @@ class Bgp(TypedDict):
     """How long to wait before dialling again; control-plane mode only."""
     graceful_restart: bool
     """Whether routes survive an agent's restart (RFC 4724); control-plane mode only."""
+    restart_time_seconds: int
+    """How long they do."""
 
 
 class Peer(TypedDict):
@@ -83,7 +85,10 @@ def peer_config(bgp: Bgp) -> dict[str, Any]:
             "holdTimeSeconds": bgp["hold_time_seconds"],
             "keepAliveTimeSeconds": bgp["keepalive_seconds"],
         },
-        "gracefulRestart": {"enabled": bgp["graceful_restart"]},
+        "gracefulRestart": {
+            "enabled": bgp["graceful_restart"],
+            **({"restartTimeSeconds": bgp["restart_time_seconds"]} if bgp["graceful_restart"] else {}),
+        },
         "families": [{"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": NAME}}}],
         **({"authSecretRef": f"{NAME}-auth"} if bgp["password"] is not None else {}),
     }

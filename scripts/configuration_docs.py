@@ -43,6 +43,7 @@ TYPES = {
     values.Seconds: "seconds",
     values.TimerSeconds: "seconds",
     values.HoldTime: "seconds",
+    values.RestartTime: "seconds",
     values.Url: "URL",
     int: "number",
     str: "text",
@@ -79,11 +80,16 @@ def default_of(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def one_line(text: str) -> str:
+    """A line break would end the table's row."""
+    return " ".join(text.split())
+
+
 def table(model: type[BaseModel], path: str) -> str:
     """One model as a table of its plain keys."""
     hints = inspect.get_annotations(model)
     rows = [
-        f"| `{field.alias or name}` | {type_of(hints[name])} | {default_of(field)} | {field.description} |"
+        f"| `{field.alias or name}` | {type_of(hints[name])} | {default_of(field)} | {one_line(field.description)} |"
         for name, field in model.model_fields.items()
         if field.description and field.alias not in SECRETS
     ]

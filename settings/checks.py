@@ -356,6 +356,13 @@ def _bgp(settings: Settings) -> Iterator[Problem]:
                 "restarts. Remove it, or write bgp.mode: control-plane.",
                 ("bgp.mode",),
             )
+    if not bgp.graceful_restart and "restart_time_seconds" in given:
+        yield Problem(
+            "bgp.restartTimeSeconds",
+            f"{bgp.restart_time_seconds} would have no effect: bgp.gracefulRestart is false. Remove it, or write "
+            "bgp.gracefulRestart: true.",
+            ("bgp.gracefulRestart",),
+        )
     if bgp.hold_time_seconds == 0 and bgp.mode == "control-plane":
         yield Problem(
             "bgp.holdTimeSeconds",

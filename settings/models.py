@@ -29,6 +29,7 @@ from settings.values import (
     PodCidr,
     Pool,
     Port,
+    RestartTime,
     Seconds,
     ServiceCidr,
     TimerSeconds,
@@ -180,6 +181,9 @@ class BgpSettings(_Model):
     """Time between attempts to connect, in seconds. Control-plane mode only."""
     graceful_restart: bool = False
     """Keep routes while an agent restarts (RFC 4724). Control-plane mode only."""
+    restart_time_seconds: RestartTime = 30
+    """With `gracefulRestart`: how long they are kept, longer than an agent takes to start. A node that went silent is
+    no restart: its routes go with the hold time."""
 
 
 class CiliumSettings(_Model):

@@ -371,6 +371,9 @@ Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that c
 TimerSeconds = Annotated[
     int, AfterValidator(_bounded(1, 65535, "a BGP timer in seconds; Cilium and the router would refuse it"))
 ]
+RestartTime = Annotated[
+    int, AfterValidator(_bounded(1, 4095, "a restart time in seconds (RFC 4724: 12 bits); Cilium would refuse it"))
+]
 HoldTime = Annotated[int, AfterValidator(_hold_time)]
 Asn = Annotated[int, AfterValidator(_asn)]
 Pool = Annotated[IPv4Network, PlainValidator(_network4("Cilium would hand out addresses you did not mean."))]

@@ -26,6 +26,8 @@ if ! [ -e "$kept/was" ]; then
     echo "$was" >"$kept/was"
 fi
 { [ -e /usr/lib/frr/frr-reload.py ] && [ -e /etc/frr/daemons ]; } || apt_install frr frr-pythontools
+# FRR before 8.3 never has notifications in a graceful restart, and refuses the line that says so.
+grep -qs 'bgp graceful-restart notification' /usr/lib/frr/bgpd || sed -i '/ graceful-restart notification$/d' "$new"
 for file in frr.conf daemons; do
     [ -e "$kept/$file" ] || { cp -p "/etc/frr/$file" "$kept/$file.new" && mv "$kept/$file.new" "$kept/$file"; }
 done

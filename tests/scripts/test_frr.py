@@ -29,6 +29,11 @@ pytestmark = [
 
 GATEWAY = "10.26.23.1"
 PASSWORD = "correct-horse-battery"
+# As Cilium's agents say it, with the restart time that a CiliumBGPPeerConfig has when it says none.
+GRACEFUL: dict[str, Any] = {
+    "graceful-restart": {"config": {"enabled": True, "restart-time": 120, "notification-enabled": True}},
+    "afi-safis": [{"config": {"afi-safi-name": "ipv4-unicast"}, "mp-graceful-restart": {"config": {"enabled": True}}}],
+}
 # vtysh notes what it is told: frr-reload applies each line by it.
 SETUP = """
 set -e
@@ -91,14 +96,15 @@ class Host:
             "pod_cidr": None,
             "hold_time_seconds": 90,
             "keepalive_seconds": 30,
+            "restart_time_seconds": None,
             **changes,
         }
         password = args.pop("password", None)
         conf = frr_conf(cast(BgpRouterArgs, args), password)
         return self.script("frr.sh", GATEWAY, "lxdbr0", stdin=conf)
 
-    def node(self, number: int, password: str = "") -> None:
-        """A node with GoBGP that dials the host and never listens, as Cilium."""
+    def node(self, number: int, password: str = "", **more: Any) -> None:
+        """A node with GoBGP that dials the host and never listens, as Cilium; `more` of its neighbor's settings."""
         name, address = f"node{number}", f"10.26.23.{number}"
         self.output("ip", "netns", "add", name)
         self.output("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
@@ -112,18 +118,24 @@ class Host:
                 {
                     "config": {"neighbor-address": GATEWAY, "peer-as": 64512, "auth-password": password},
                     "timers": {"config": {"connect-retry": 1, "idle-hold-time-after-reset": 1}},
+                    **more,
                 }
             ],
         }
         (self.root / f"{name}.json").write_text(json.dumps(config))
-        gobgpd = ["gobgpd", "-t", "json", "-f", str(self.root / f"{name}.json")]
+        self.agent(number)
+
+    def agent(self, number: int, *options: str) -> None:
+        """Start the node's GoBGP."""
+        name = f"node{number}"
+        gobgpd = ["gobgpd", *options, "-t", "json", "-f", str(self.root / f"{name}.json")]
         subprocess.Popen(
             [*self.enter, "ip", "netns", "exec", name, *gobgpd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
-    def announce(self, number: int, prefix: str) -> None:
+    def announce(self, number: int, prefix: str, verb: str = "add") -> None:
         hop = f"10.26.23.{number}"
-        gobgp = ["ip", "netns", "exec", f"node{number}", "gobgp", "global", "rib", "add", prefix, "nexthop", hop]
+        gobgp = ["ip", "netns", "exec", f"node{number}", "gobgp", "global", "rib", verb, prefix, "nexthop", hop]
         eventually(lambda: self.run(*gobgp).returncode == 0)
 
     def peers(self) -> dict[str, Any]:
@@ -136,6 +148,11 @@ class Host:
 
     def routes(self) -> list[str]:
         return [route["dst"] for route in json.loads(self.output("ip", "-json", "route", "show", "proto", "bgp"))]
+
+    def hops(self, address: str) -> set[str]:
+        """Next hops of the route to an address."""
+        routes = json.loads(self.output("ip", "-json", "route", "show", f"{address}/32", "proto", "bgp"))
+        return {hop["gateway"] for route in routes for hop in route.get("nexthops", [route])}
 
     def daemons(self) -> dict[str, str]:
         """FRR's processes, by name."""
@@ -278,3 +295,43 @@ def test_what_was_written_but_never_loaded_is_loaded_by_the_next_run(host: Host)
     host.output("sh", "-c", f"sed -i '{told}' /etc/frr/frr.conf; : >/var/lib/cilium-bgp/frr.sh.changed")
     assert host.configure(pool="10.26.23.64/27").returncode == 0
     assert "permit 10.26.23.64/27" in host.output("vtysh", "-c", "show running-config")
+
+
+def test_a_silent_nodes_routes_go_with_the_hold_time_and_a_restarting_agents_stay(host: Host) -> None:
+    done = host.configure(hold_time_seconds=3, keepalive_seconds=1, restart_time_seconds=8)
+    assert done.returncode == 0, done.stderr
+    for number in (11, 12):
+        host.node(number, **GRACEFUL)
+        host.announce(number, "10.26.23.32/32")
+    host.node(13)  # keeps the bridge up
+    eventually(lambda: host.hops("10.26.23.32") == {"10.26.23.11", "10.26.23.12"})
+    host.output("ip", "link", "set", "node12", "nomaster")  # nothing comes from it any more, and nothing says so
+    eventually(lambda: host.hops("10.26.23.32") == {"10.26.23.11"}, 3 + 2)
+
+    host.output("pkill", "-9", "-f", "gobgpd.*/node11.json")
+    began = time.monotonic()
+    eventually(lambda: not host.established(11), 2)
+    host.agent(11, "--graceful-restart")
+    host.announce(11, "10.26.23.32/32")
+    eventually(lambda: host.established(11))
+    assert host.hops("10.26.23.32") == {"10.26.23.11"}, "kept while the agent was away"
+    time.sleep(max(0.0, began + 8 + 2 - time.monotonic()))
+    assert host.hops("10.26.23.32") == {"10.26.23.11"}
+    host.output("pkill", "-9", "-f", "gobgpd.*/node11.json")
+    began = time.monotonic()
+    eventually(lambda: host.hops("10.26.23.32") == set(), 8 + 2)
+    assert time.monotonic() - began > 8 - 1, "not for its 120 s"
+
+
+def test_a_node_that_announced_too_much_comes_back_by_itself(host: Host) -> None:
+    assert host.configure(pool="10.26.23.32/32", pod_cidr="10.42.0.0/16").returncode == 0
+    host.node(11)
+    eventually(lambda: host.established(11))
+    ranges = [f"10.42.{number}.0/24" for number in range(20)]
+    for prefix in ranges:
+        host.announce(11, prefix)
+    eventually(lambda: host.peers()["10.26.23.11"]["state"] == "Idle (PfxCt)")
+    for prefix in ranges[1:]:
+        host.announce(11, prefix, "del")
+    eventually(lambda: host.established(11), 90)
+    assert host.routes() == [ranges[0]]

@@ -46,6 +46,21 @@ def host(machine: Machine) -> Machine:
     return machine
 
 
+@pytest.mark.parametrize(("version", "left"), [("8.1", False), ("8.3", True)])
+def test_an_older_frr_is_not_told_what_it_does_not_know(machine: Machine, version: str, left: bool) -> None:
+    host(machine)
+    known = "bgp graceful-restart notification" if version == "8.3" else "bgp graceful-restart stalepath-time"
+    machine.fake("apt-get", PACKAGE + f"echo '{known}' >/usr/lib/frr/bgpd")
+    conf = CONF.format(SECRET) + " no bgp graceful-restart notification\n bgp graceful-restart stalepath-time 30\n"
+    assert machine.run(*COMMAND, stdin=conf).returncode == 0
+    written = machine.read("/etc/frr/frr.conf")
+    assert ("notification" in written) == left
+    assert written.endswith(" bgp graceful-restart stalepath-time 30\n")
+    before = machine.files()
+    assert machine.run(*COMMAND, stdin=conf).returncode == 0
+    assert machine.files() == before
+
+
 def service(machine: Machine) -> list[str]:
     return [line.split()[1] for line in machine.ran if line.endswith(" frr") and line.startswith("systemctl ")]
 

@@ -20,6 +20,7 @@ ARGS: BgpRouterArgs = {
     "pod_cidr": "10.42.0.0/16",
     "hold_time_seconds": 9,
     "keepalive_seconds": 3,
+    "restart_time_seconds": 30,
     "password": None,
 }
 WHOLE = """\
@@ -41,6 +42,8 @@ router bgp 64512
  no bgp default ipv4-unicast
  no bgp ebgp-requires-policy
  bgp bestpath as-path multipath-relax
+ no bgp graceful-restart notification
+ bgp graceful-restart stalepath-time 30
  neighbor NODES peer-group
  neighbor NODES remote-as 64513
  neighbor NODES password s3cret
@@ -54,7 +57,7 @@ router bgp 64512
   neighbor NODES soft-reconfiguration inbound
   neighbor NODES route-map FROM-NODES in
   neighbor NODES route-map TO-NODES out
-  neighbor NODES maximum-prefix 48
+  neighbor NODES maximum-prefix 48 restart 1
   maximum-paths 64
   maximum-paths ibgp 64
  exit-address-family
@@ -66,16 +69,20 @@ def test_the_whole_configuration() -> None:
     assert frr_conf(ARGS, "s3cret") == WHOLE
 
 
-def test_without_password_or_pod_range_their_lines_are_missing_and_no_other() -> None:
-    bare = frr_conf({**ARGS, "pod_cidr": None}, None)
+def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
+    bare = frr_conf({**ARGS, "pod_cidr": None, "restart_time_seconds": None}, None)
     gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
-    assert gone == ["ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32", " neighbor NODES password s3cret"]
+    assert gone == [
+        "ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32",
+        " bgp graceful-restart stalepath-time 30",
+        " neighbor NODES password s3cret",
+    ]
     assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
 
 
 @pytest.mark.parametrize(("pool", "most"), [("10.26.23.32/27", 48), ("10.26.23.40/32", 17), ("10.26.22.0/24", 272)])
 def test_a_node_may_announce_every_address_of_the_pool(pool: str, most: int) -> None:
-    assert f"  neighbor NODES maximum-prefix {most}" in frr_conf({**ARGS, "pool": pool}, None).splitlines()
+    assert f"  neighbor NODES maximum-prefix {most} restart 1" in frr_conf({**ARGS, "pool": pool}, None).splitlines()
 
 
 def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:
@@ -102,6 +109,13 @@ def test_settings_reach_the_router() -> None:
     assert " neighbor NODES timers 3 9" in lines
     assert f" neighbor NODES password {BGP_PASSWORD}" in lines
     assert not [line for line in lines if "10.42.0.0/16" in line]
+
+
+def test_stale_routes_go_with_the_restart_time_where_an_agent_may_restart() -> None:
+    pair = {"cilium": {"version": "1.16.19"}, "k3s": {"version": "v1.30.2+k3s1"}}
+    restarts = stack(values(bgp={"mode": "control-plane", "gracefulRestart": True, "restartTimeSeconds": 7}, **pair))
+    assert " bgp graceful-restart stalepath-time 7" in plain(restarts["router-frr"].inputs["stdin"]).splitlines()
+    assert not [line for line in changed() if "stalepath" in line]
 
 
 def test_it_listens_on_the_bridge_and_comes_after_it() -> None:

@@ -284,11 +284,12 @@ def test_the_control_planes_settings_reach_it() -> None:
         keepaliveTimeSeconds=3,
         connectRetryTimeSeconds=5,
         gracefulRestart=True,
+        restartTimeSeconds=20,
         announcePodCidr=False,
     )
     peer = its["cilium-ciliumbgppeerconfig"].inputs["spec"]
     assert peer["timers"] == {"connectRetryTimeSeconds": 5, "holdTimeSeconds": 9, "keepAliveTimeSeconds": 3}
-    assert peer["gracefulRestart"] == {"enabled": True}
+    assert peer["gracefulRestart"] == {"enabled": True, "restartTimeSeconds": 20}
     (instance,) = its["cilium-ciliumbgpclusterconfig"].inputs["spec"]["bgpInstances"]
     assert (instance["localASN"], instance["peers"][0]["peerASN"]) == (65001, 65000)
     kinds = [one["advertisementType"] for one in its["cilium-ciliumbgpadvertisement"].inputs["spec"]["advertisements"]]

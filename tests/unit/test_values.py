@@ -39,6 +39,7 @@ BGP: Bgp = {
     "hold_time_seconds": 90,
     "keepalive_seconds": 30,
     "connect_retry_seconds": 10,
+    "restart_time_seconds": 30,
     "graceful_restart": False,
 }
 
