@@ -109,9 +109,11 @@ def page() -> str:
     parts.append("## Secret roots\n\n| key | meaning |\n|---|---|")
     parts[-1] += "".join(f"\n| `{key}` | {meaning} |" for key, meaning in secrets.items()) + "\n"
     parts.append("## Which versions go together\n\n| Cilium | Kubernetes | `bgp.mode` |\n|---|---|---|")
-    for cilium, (oldest, newest) in TESTED_KUBERNETES.items():
-        modes = [f"`{mode}`" for mode in MODES if has_mode(cilium, mode)]
-        parts[-1] += f"\n| {text(cilium)} | {text(oldest)} to {text(newest)} | {', '.join(modes)} |"
+    for cilium, ranges in TESTED_KUBERNETES.items():
+        modes = ", ".join(f"`{mode}`" for mode in MODES if has_mode(cilium, mode))
+        for its in ranges:
+            release = f"{text(cilium)} from .{its.patch}" if len(ranges) > 1 else text(cilium)
+            parts[-1] += f"\n| {release} | {its} | {modes} |"
     return "\n".join(part for part in parts if part) + "\n"
 
 

@@ -42,6 +42,21 @@ def problems(settings: Settings) -> Iterator[Problem]:
     yield from _secrets(settings)
 
 
+def ended(settings: Settings) -> Iterator[str]:
+    """What of the configuration works but gets no fixes any more."""
+    cilium, kubernetes = versions.minor(settings.cilium.version), versions.minor(settings.k3s.version)
+    for key, release, what, its, oldest in (
+        ("cilium.version", settings.cilium.version, "Cilium", cilium, versions.FIXED_CILIUM),
+        ("k3s.version", settings.k3s.version, "Kubernetes", kubernetes, versions.FIXED_KUBERNETES),
+    ):
+        if its < oldest:
+            yield (
+                f"{key}: {release} is {what} {versions.text(its)}, which has ended: nobody mends it any more, security "
+                f"included ({what} {versions.text(oldest)} and later are mended, {versions.AS_OF}). "
+                "Pulumi.modern.yaml has a pair that is."
+            )
+
+
 def _host(settings: Settings) -> Iterator[Problem]:
     host = settings.host
     if isinstance(host, ExistingSettings):
@@ -398,34 +413,34 @@ def _cilium(settings: Settings) -> Iterator[Problem]:
                 "it does not have CiliumBGPClusterConfig. Write configmap, or choose Cilium 1.18.",
                 ("cilium.version",),
             )
-    if cilium not in versions.TESTED_KUBERNETES:
+    tested = versions.tested(release)
+    if tested is None:
         known = ", ".join(
-            f"{versions.text(one)} with {versions.text(oldest)} to {versions.text(newest)}"
-            for one, (oldest, newest) in versions.TESTED_KUBERNETES.items()
+            f"{versions.text(one)}{f'.{its.patch}' if len(ranges) > 1 else ''} with {its}"
+            for one, ranges in versions.TESTED_KUBERNETES.items()
+            for its in ranges
         )
         yield Problem(
             "cilium.version",
             f"{release} is not among the releases whose tested Kubernetes is known here; an untested pair fails in "
             f"ways that no check finds. Known: {known}. Choose one, or add it to settings/versions.py.",
         )
-    else:
-        oldest, newest = versions.TESTED_KUBERNETES[cilium]
-        if not oldest <= kubernetes <= newest:
-            nearest = max(oldest, min(kubernetes, newest))
-            fixes = [f"k3s v{versions.text(nearest)}.x"]
-            fitting = versions.tested_with(kubernetes)
-            same_mode = [one for one in fitting if versions.has_mode(one, mode)]
-            if same_mode:
-                fixes.append(f"Cilium {versions.text(same_mode[-1])}")
-            elif fitting:
-                other = "control-plane" if mode == "configmap" else "configmap"
-                fixes.append(f"Cilium {versions.text(fitting[-1])} with bgp.mode {other}")
-            yield Problem(
-                "cilium.version",
-                f"{release} is tested with Kubernetes {versions.text(oldest)} to {versions.text(newest)}, "
-                f"k3s.version is {settings.k3s.version}. Choose {', or '.join(fixes)}.",
-                ("k3s.version", "bgp.mode"),
-            )
+    elif not tested.oldest <= kubernetes <= tested.newest:
+        nearest = max(tested.oldest, min(kubernetes, tested.newest))
+        fixes = [f"k3s v{versions.text(nearest)}.x"]
+        fitting = versions.tested_with(kubernetes)
+        same_mode = [said for one, said in fitting if versions.has_mode(one, mode)]
+        if same_mode:
+            fixes.append(f"Cilium {same_mode[-1]}")
+        elif fitting:
+            other = "control-plane" if mode == "configmap" else "configmap"
+            fixes.append(f"Cilium {fitting[-1][1]} with bgp.mode {other}")
+        yield Problem(
+            "cilium.version",
+            f"{release} is tested with Kubernetes {tested}, k3s.version is {settings.k3s.version}. "
+            f"Choose {', or '.join(fixes)}.",
+            ("k3s.version", "bgp.mode"),
+        )
     legacy = "bgp" if mode == "control-plane" else "bgpControlPlane"
     if legacy in settings.cilium.values:
         yield Problem(
@@ -434,7 +449,23 @@ def _cilium(settings: Settings) -> Iterator[Problem]:
             f"Remove it.",
             ("bgp.mode",),
         )
+    replaced = settings.cilium.values.get("kubeProxyReplacement")
+    if replaced is not None and (replaced in (True, "true", "strict")) != settings.cilium.kube_proxy_replacement:
+        yield Problem(
+            "cilium.values.kubeProxyReplacement",
+            f"{str(replaced).lower()}, and cilium.kubeProxyReplacement, by which k3s runs with kube-proxy or without, "
+            "is not; two of them would answer for Services, or none. Remove it, and write "
+            f"cilium.kubeProxyReplacement: {str(not settings.cilium.kube_proxy_replacement).lower()}, if you mean it.",
+            ("cilium.kubeProxyReplacement",),
+        )
     if settings.l7echo.enabled:
+        if settings.cilium.values.get("l7Proxy") is False:
+            yield Problem(
+                "cilium.values.l7Proxy",
+                "false, and l7echo.enabled is true; without the proxy nothing balances layer 7. "
+                "Remove it, or write l7echo.enabled: false.",
+                ("l7echo.enabled",),
+            )
         if not settings.cilium.kube_proxy_replacement:
             yield Problem(
                 "l7echo.enabled",
@@ -453,6 +484,7 @@ def _cilium(settings: Settings) -> Iterator[Problem]:
 
 def _hubble(settings: Settings) -> Iterator[Problem]:
     hubble = settings.hubble
+    yield from _metrics(settings)
     for name in ("relay", "ui"):
         if not hubble.enabled and getattr(hubble, name) and name in hubble.model_fields_set:
             yield Problem(
@@ -467,6 +499,26 @@ def _hubble(settings: Settings) -> Iterator[Problem]:
             "true, and hubble.relay is false; Cilium's chart refuses a UI without relay. "
             "Write hubble.relay: true, or hubble.ui: false.",
             ("hubble.relay", "hubble.enabled"),
+        )
+
+
+def _metrics(settings: Settings) -> Iterator[Problem]:
+    names = [metric.partition(":")[0] for metric in settings.hubble.metrics]
+    cilium = versions.minor(settings.cilium.version)
+    for i, name in enumerate(names):
+        if not versions.has_metric(cilium, name):
+            known = ", ".join(metric for metric in versions.HUBBLE_METRICS if versions.has_metric(cilium, metric))
+            yield Problem(
+                f"hubble.metrics[{i}]",
+                f"{name} is not a metric of Hubble in Cilium {settings.cilium.version}; the agents would not start. "
+                f"Choose from {known}.",
+                ("cilium.version",),
+            )
+    if set(versions.EXCLUSIVE_METRICS) <= set(names):
+        first, second = versions.EXCLUSIVE_METRICS
+        yield Problem(
+            "hubble.metrics",
+            f"has both {first} and {second}; they exclude each other, and the agents would not start. Keep one.",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from settings.checks import ADMIN_CIDRS, SECRETS, problems
+from settings.checks import ADMIN_CIDRS, SECRETS, ended, problems
 from settings.models import ExistingSettings, LinodeSettings, Settings
 from settings.problems import ConfigurationError, Problem
 from settings.sections import keys, sections
@@ -79,11 +79,14 @@ def load() -> Settings:
         else:
             values[root] = _decoded(text)
     try:
-        return parse(values, secrets)
+        settings = parse(values, secrets)
     except ConfigurationError as error:
         for problem in error.problems:
             pulumi.log.error(problem)
         raise SystemExit(SHOWN_BY_PULUMI) from None
+    for warning in ended(settings):
+        pulumi.log.warn(warning)
+    return settings
 
 
 def _decoded(text: str) -> object:

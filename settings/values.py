@@ -22,6 +22,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from settings.versions import HUBBLE_METRICS
+
 HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 RESERVED_ASNS = {
     0: "reserved (RFC 7607)",
@@ -29,20 +31,6 @@ RESERVED_ASNS = {
     65535: "reserved (RFC 7300)",
     4294967295: "reserved (RFC 7300)",
 }
-HUBBLE_METRICS = (
-    "dns",
-    "drop",
-    "flow",
-    "flows-to-world",
-    "http",
-    "httpV2",
-    "icmp",
-    "kafka",
-    "policy",
-    "port-distribution",
-    "tcp",
-)
-"""What Cilium's agent registers (pkg/hubble/metrics)."""
 
 
 def refusal(text: str, suggestion: object = None) -> PydanticCustomError:

@@ -1,23 +1,64 @@
-"""Which Cilium goes with which Kubernetes and which BGP mode.
+"""Which Cilium goes with which Kubernetes, which BGP mode and which metrics, and which of them still get fixes.
 
-Sources: Documentation/network/kubernetes/compatibility.rst of each Cilium release; the configmap mode
-was removed in 1.17 (cilium#36191), CiliumBGPClusterConfig is usable from 1.16.
+Sources: Documentation/network/kubernetes/compatibility.rst of each Cilium release; the configmap mode was removed in
+1.17 (cilium#36191), CiliumBGPClusterConfig is usable from 1.16; pkg/hubble/metrics; the patch releases pages of both.
 """
+
+from typing import NamedTuple
 
 Minor = tuple[int, int]
 
-TESTED_KUBERNETES: dict[Minor, tuple[Minor, Minor]] = {
-    (1, 13): ((1, 16), (1, 26)),
-    (1, 15): ((1, 26), (1, 29)),
-    (1, 16): ((1, 27), (1, 30)),
-    (1, 17): ((1, 29), (1, 32)),
-    (1, 18): ((1, 30), (1, 33)),
-    (1, 19): ((1, 31), (1, 34)),
+
+class Tested(NamedTuple):
+    """From a patch release on, the oldest and newest Kubernetes that Cilium is tested with."""
+
+    patch: int
+    oldest: Minor
+    newest: Minor
+
+    def __str__(self) -> str:
+        return f"{text(self.oldest)} to {text(self.newest)}"
+
+
+TESTED_KUBERNETES: dict[Minor, tuple[Tested, ...]] = {
+    (1, 13): (Tested(0, (1, 16), (1, 26)),),
+    (1, 14): (Tested(0, (1, 19), (1, 27)),),
+    (1, 15): (Tested(0, (1, 26), (1, 29)),),
+    (1, 16): (Tested(0, (1, 27), (1, 30)),),
+    (1, 17): (Tested(0, (1, 29), (1, 32)),),
+    (1, 18): (Tested(0, (1, 30), (1, 33)),),
+    # Of 1.19.2 only what its neighbours have in common is claimed: its page was not seen.
+    (1, 19): (Tested(0, (1, 31), (1, 34)), Tested(2, (1, 32), (1, 34)), Tested(3, (1, 32), (1, 35))),
+    (1, 20): (Tested(0, (1, 33), (1, 36)),),
 }
-"""Cilium to the oldest and newest Kubernetes that its release is tested with."""
+"""By Cilium's minor release."""
 
 MODES: dict[str, tuple[Minor, Minor | None]] = {"configmap": ((1, 10), (1, 16)), "control-plane": ((1, 16), None)}
 """bgp.mode to the oldest and newest Cilium that has it."""
+
+FIXED_CILIUM: Minor = (1, 18)
+FIXED_KUBERNETES: Minor = (1, 35)
+"""The oldest that still get fixes, as of AS_OF: Cilium's three newest; Kubernetes 1.34 ended on 2026-10-27."""
+AS_OF = "November 2026"
+
+HUBBLE_METRICS: dict[str, tuple[Minor | None, Minor | None]] = {
+    "dns": (None, None),
+    "drop": (None, None),
+    "flow": (None, None),
+    "flows-to-world": (None, None),
+    "http": (None, None),
+    "httpV2": (None, None),
+    "icmp": (None, None),
+    "kafka": (None, (1, 19)),
+    "policy": (None, None),
+    "port-distribution": (None, None),
+    "sctp": ((1, 20), None),
+    "tcp": (None, None),
+}
+"""What Cilium's agent registers, to the oldest and newest Cilium of this table that does; None where all do."""
+
+EXCLUSIVE_METRICS = ("http", "httpV2")
+"""The agent takes one of them (ConflictingPlugins)."""
 
 
 def minor(version: str) -> Minor:
@@ -33,10 +74,30 @@ def text(version: Minor) -> str:
 
 def has_mode(cilium: Minor, mode: str) -> bool:
     """Whether that Cilium knows that bgp.mode."""
-    oldest, newest = MODES[mode]
-    return oldest <= cilium and (newest is None or cilium <= newest)
+    return _within(cilium, MODES[mode])
 
 
-def tested_with(kubernetes: Minor) -> list[Minor]:
-    """The Ciliums that are tested with that Kubernetes, oldest first."""
-    return [cilium for cilium, (oldest, newest) in TESTED_KUBERNETES.items() if oldest <= kubernetes <= newest]
+def has_metric(cilium: Minor, metric: str) -> bool:
+    """Whether that Cilium knows that metric of Hubble."""
+    return _within(cilium, HUBBLE_METRICS[metric])
+
+
+def tested(release: str) -> Tested | None:
+    """What the Cilium `release` is tested with; None where that is not known here."""
+    patch = int(release.rpartition(".")[2])
+    known = [its for its in TESTED_KUBERNETES.get(minor(release), ()) if its.patch <= patch]
+    return known[-1] if known else None
+
+
+def tested_with(kubernetes: Minor) -> list[tuple[Minor, str]]:
+    """The Ciliums whose newest patch releases are tested with that Kubernetes, oldest first, and how to say it."""
+    return [
+        (cilium, f"{text(cilium)}.{its.patch} or later" if its.patch else text(cilium))
+        for cilium, (*_, its) in TESTED_KUBERNETES.items()
+        if its.oldest <= kubernetes <= its.newest
+    ]
+
+
+def _within(version: Minor, bounds: tuple[Minor | None, Minor | None]) -> bool:
+    oldest, newest = bounds
+    return (oldest is None or oldest <= version) and (newest is None or version <= newest)

@@ -143,6 +143,15 @@ class TestLoad:
         assert its.protect is True
         assert list(its.nodes) == ["k3s1", "k3s2"]
 
+    def test_versions_that_have_ended_are_a_warning(
+        self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        set_all_config(stack | {self.KEY: PRIVATE}, [self.KEY])
+        settings.load()
+        first, second = capsys.readouterr().err.splitlines()
+        assert "cilium.version: 1.13.0 is Cilium 1.13, which has ended" in first
+        assert "k3s.version: v1.25.6+k3s1 is Kubernetes 1.25, which has ended" in second
+
     def test_each_problem_is_shown_by_itself(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
         config = stack | {f"{pulumi.get_project()}:bgp": "control-plane"}
         first, second = self.messages(config, [], capsys)

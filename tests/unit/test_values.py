@@ -18,7 +18,7 @@ CASES = [
         "1.13.0": ("configmap",),
         "1.16.19": ("configmap", "control-plane"),
         "1.18.12": ("control-plane",),
-        "1.20.0": ("control-plane",),
+        "1.20.2": ("control-plane",),
     }.items()
     for mode in modes
     for envoy, replacement in ((False, False), (False, True), (True, True))
@@ -143,14 +143,14 @@ def test_the_charts_schema_takes_every_value(version: str, mode: str, envoy: boo
     assert check(set_values(version, mode, envoy, replacement), schema, "values") > 10
 
 
-@pytest.mark.parametrize("version", ["1.18.12", "1.20.0"])
+@pytest.mark.parametrize("version", ["1.18.12", "1.20.2"])
 def test_the_check_itself_sees_what_a_chart_does_not_have(version: str) -> None:
     chart = defaults(version)
     with pytest.raises(KeyError, match=r"bgp\.enabled"):
         found("bgp.enabled", chart)  # gone with 1.17
 
 
-@pytest.mark.parametrize("version", ["1.13.0", "1.20.0"])
+@pytest.mark.parametrize("version", ["1.13.0", "1.20.2"])
 def test_the_pods_range_is_not_the_charts_own_which_contains_the_bridge(version: str) -> None:
     operator = found("ipam.operator", defaults(version))
     # 1.13 has the older key too, which counts only while the list is empty
