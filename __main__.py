@@ -150,7 +150,7 @@ cilium = Cilium(
             "peer_address": router.peer_address,
             "pool": str(its.bgp.pool),
             "announce_pod_cidr": its.bgp.announce_pod_cidr,
-            "password": bgp_password,
+            "password": router.password,
             "hold_time_seconds": its.bgp.hold_time_seconds,
             "keepalive_seconds": its.bgp.keepalive_time_seconds,
             "connect_retry_seconds": its.bgp.connect_retry_time_seconds,

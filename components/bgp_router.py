@@ -6,6 +6,7 @@ from typing import TypedDict
 import pulumi
 
 from components import remote
+from components.random_hex import RandomHex
 from components.remote import Connection, Script
 
 
@@ -35,10 +36,10 @@ class BgpRouterArgs(TypedDict):
     restart_time_seconds: int | None
     """How long routes stay while a node's agent restarts (RFC 4724); None: not at all."""
     password: pulumi.Input[str] | None
-    """TCP MD5 password (RFC 2385) shared with the nodes; a secret."""
+    """TCP MD5 password (RFC 2385) shared with the nodes, a secret; None: one is made."""
 
 
-def frr_conf(args: BgpRouterArgs, password: str | None) -> str:
+def frr_conf(args: BgpRouterArgs, password: str) -> str:
     """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing."""
     prefixes = [f"ip prefix-list CILIUM seq 10 permit {args['pool']} ge 32 le 32"]
     if args["pod_cidr"]:
@@ -71,7 +72,7 @@ def frr_conf(args: BgpRouterArgs, password: str | None) -> str:
             *([f" bgp graceful-restart stalepath-time {stale}"] if (stale := args["restart_time_seconds"]) else []),
             " neighbor NODES peer-group",
             f" neighbor NODES remote-as {args['node_asn']}",
-            *([f" neighbor NODES password {password}"] if password else []),
+            f" neighbor NODES password {password}",
             f" neighbor NODES timers {args['keepalive_seconds']} {args['hold_time_seconds']}",
             " neighbor NODES passive",
             " neighbor NODES graceful-restart-helper",
@@ -99,17 +100,21 @@ class BgpRouter(pulumi.ComponentResource):
     """Address that nodes dial, on TCP 179; known once bgpd listens there."""
     peer_asn: pulumi.Output[int]
     """The router's autonomous system number."""
+    password: pulumi.Output[str]
+    """TCP MD5 password that nodes sign with; a secret."""
 
     def __init__(self, name: str, args: BgpRouterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:BgpRouter", name, None, opts)
+        # Without one a pod takes its node's session: its packets leave with the node's address.
+        given = args["password"]
+        own = RandomHex(f"{name}-password", opts=pulumi.ResourceOptions(parent=self)).value if given is None else given
+        self.password = pulumi.Output.secret(own)
         configured = remote.run(
             f"{name}-frr",
             Script("frr.sh", [args["address"], args["bridge"]], seconds=600),
             args["connection"],
             pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
-            stdin=pulumi.Output.secret(
-                pulumi.Output.from_input(args["password"]).apply(lambda password: frr_conf(args, password))
-            ),
+            stdin=self.password.apply(lambda password: frr_conf(args, password)),
             delete=Script("frr_restore.sh"),
         )
         self.peer_address = configured.stdout

@@ -203,18 +203,16 @@ class Cilium(pulumi.ComponentResource):
                 opts=child(kinds, *after),
             )
 
-        parts = [
+        parts: list[pulumi.Resource] = [
             custom("CiliumLoadBalancerIPPool", cilium_bgp.ip_pool(bgp)),
             custom("CiliumBGPAdvertisement", cilium_bgp.advertisement(bgp)),
             custom("CiliumBGPPeerConfig", cilium_bgp.peer_config(bgp)),
-        ]
-        if bgp["password"] is not None:
-            auth = kubernetes.core.v1.Secret(
+            kubernetes.core.v1.Secret(
                 f"{name}-bgp-auth",
                 metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE},
                 string_data={"password": bgp["password"]},
                 opts=child(),
-            )
-            parts.append(auth)
+            ),
+        ]
         # Last, because agents dial as soon as it is there, with an empty password if the secret is not.
         return [*parts, custom("CiliumBGPClusterConfig", cilium_bgp.cluster_config(bgp), *parts)]

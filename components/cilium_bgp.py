@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import pulumi
 import yaml
@@ -24,7 +24,7 @@ class Bgp(TypedDict):
     """CIDR that Services of type LoadBalancer get their addresses from."""
     announce_pod_cidr: bool
     """Whether each node announces its pods' range."""
-    password: pulumi.Input[str] | None
+    password: pulumi.Input[str]
     """TCP MD5 password (RFC 2385); a secret."""
     hold_time_seconds: int
     """BGP hold time (RFC 4271 section 4.2)."""
@@ -43,7 +43,7 @@ class Peer(TypedDict):
 
     peer_asn: int
     peer_address: str
-    password: NotRequired[str | None]
+    password: str
 
 
 def metallb_config(bgp: Bgp, peer: Peer) -> str:
@@ -52,11 +52,10 @@ def metallb_config(bgp: Bgp, peer: Peer) -> str:
         "peer-address": peer["peer_address"],
         "peer-asn": peer["peer_asn"],
         "my-asn": bgp["local_asn"],
+        "password": peer["password"],
     }
     if bgp["hold_time_seconds"] != 90:  # Cilium's default
         its["hold-time"] = f"{bgp['hold_time_seconds']}s"
-    if peer.get("password"):
-        its["password"] = peer["password"]
     pools = [{"name": "default", "protocol": "bgp", "addresses": [bgp["pool"]]}]
     return yaml.safe_dump({"peers": [its], "address-pools": pools}, sort_keys=False)
 
@@ -90,7 +89,7 @@ def peer_config(bgp: Bgp) -> dict[str, Any]:
             **({"restartTimeSeconds": bgp["restart_time_seconds"]} if bgp["graceful_restart"] else {}),
         },
         "families": [{"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": NAME}}}],
-        **({"authSecretRef": f"{NAME}-auth"} if bgp["password"] is not None else {}),
+        "authSecretRef": f"{NAME}-auth",
     }
 
 

@@ -132,8 +132,6 @@ def needed_secrets(config: dict[str, Any]) -> dict[str, str]:
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
     needed = {f"{PREFIX}sshPrivateKey": key.decode()}
-    if inner(config, "bgp", "authentication") == "md5":
-        needed[f"{PREFIX}bgpPassword"] = secrets.token_hex(16)
     if inner(config, "exposure", "mode") == "ngrok":
         needed[f"{PREFIX}ngrokAuthtoken"] = secrets.token_hex(16)
     return needed

@@ -16,22 +16,20 @@ ADMIN_CIDRS = (
     "the firewall would let nobody in, not even this program. Set the address you come from: "
     "pulumi config set --path 'cilium-bgp:host.adminCidrs[0]' \"$(curl -4fsS https://ifconfig.me)/32\""
 )
-SECRETS = {
+SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken")
+"""Secret root keys."""
+MISSING_SECRETS = {
     "sshPrivateKey": (
         "missing; no command could reach the host or the nodes. Make a key without passphrase and set it: "
         "ssh-keygen -t ed25519 -N '' -f cilium-bgp && pulumi config set --secret cilium-bgp:sshPrivateKey < "
         "cilium-bgp"
-    ),
-    "bgpPassword": (
-        "missing, and bgp.authentication is md5; router and nodes would not talk. Set it: "
-        "pulumi config set --secret cilium-bgp:bgpPassword"
     ),
     "ngrokAuthtoken": (
         "missing, and exposure.mode is ngrok; the agent could not log in. Set the one of "
         "https://dashboard.ngrok.com: pulumi config set --secret cilium-bgp:ngrokAuthtoken"
     ),
 }
-"""Secret root keys, and what to say when one that is needed is missing."""
+"""What to say when one that is needed is missing."""
 
 
 def problems(settings: Settings) -> Iterator[Problem]:
@@ -593,7 +591,7 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
 
 def _secrets(settings: Settings) -> Iterator[Problem]:
     if not settings.ssh_private_key:
-        yield Problem("sshPrivateKey", SECRETS["sshPrivateKey"])
+        yield Problem("sshPrivateKey", MISSING_SECRETS["sshPrivateKey"])
     else:
         try:
             public_key(settings.ssh_private_key)
@@ -601,16 +599,7 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 "sshPrivateKey", f"{problem}, then pulumi config set --secret cilium-bgp:sshPrivateKey < FILE"
             )
-    password, md5 = settings.bgp_password, settings.bgp.authentication == "md5"
-    if md5 and not password:
-        yield Problem("bgpPassword", SECRETS["bgpPassword"], ("bgp.authentication",))
-    if password and not md5:
-        yield Problem(
-            "bgp.authentication",
-            "none, and bgpPassword is set; sessions would go unauthenticated. "
-            "Write md5, or remove it: pulumi config rm cilium-bgp:bgpPassword",
-            ("bgpPassword",),
-        )
+    password = settings.bgp_password
     if password and len(password.encode()) > 80:
         yield Problem(
             "bgpPassword",
@@ -625,4 +614,4 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
                 f"Set it without: pulumi config set --secret cilium-bgp:{key}",
             )
     if settings.exposure.mode == "ngrok" and not settings.ngrok_authtoken:
-        yield Problem("ngrokAuthtoken", SECRETS["ngrokAuthtoken"], ("exposure.mode",))
+        yield Problem("ngrokAuthtoken", MISSING_SECRETS["ngrokAuthtoken"], ("exposure.mode",))

@@ -12,6 +12,7 @@ from settings.networks import largest_free_range
 from settings.values import (
     AllowedCidr,
     Asn,
+    Authentication,
     BridgeAddress,
     BridgeName,
     Chart,
@@ -171,8 +172,8 @@ class BgpSettings(_Model):
     """Addresses for Services of type LoadBalancer, announced one by one as /32."""
     announce_pod_cidr: bool = True
     """Announce each node's pod network too."""
-    authentication: Literal["none", "md5"] = "none"
-    """`md5`: TCP MD5 signatures (RFC 2385) with `bgpPassword`."""
+    authentication: Authentication = "md5"
+    """`md5`: TCP MD5 signatures (RFC 2385), with `bgpPassword` or else a password that the stack makes."""
     hold_time_seconds: HoldTime = 90
     """A session without a message for so long is down: 0 (never; configmap mode only) or 3 to 65535 seconds."""
     keepalive_time_seconds: TimerSeconds = 30
@@ -282,7 +283,7 @@ class Settings(_Model):
     ssh_private_key: str = Field("", repr=False, exclude=True)
     """Private key for host and nodes, OpenSSH or PEM, without passphrase. Always required."""
     bgp_password: str | None = Field(None, repr=False, exclude=True)
-    """TCP MD5 password, 1 to 80 bytes. Required with `bgp.authentication` md5."""
+    """TCP MD5 password, 1 to 80 bytes. Without it the stack makes one and keeps it in its state."""
     ngrok_authtoken: str | None = Field(None, repr=False, exclude=True)
     """Token of your ngrok account. Required with `exposure.mode` ngrok."""
 

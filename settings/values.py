@@ -16,10 +16,10 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
 from settings.versions import HUBBLE_METRICS
@@ -188,6 +188,16 @@ def _hold_time(value: int) -> int:
             "session. Write 90, or 9 to notice a dead node sooner."
         )
     return value
+
+
+def _authentication(value: object) -> str:
+    if value == "none":
+        raise refusal(
+            "none is no longer possible; any pod could take its node's session and the routes with it. Write md5 or "
+            "remove the key: the stack makes a password, and gives it to both sides.",
+            "md5",
+        )
+    return str(value)
 
 
 def _k3s_version(value: str) -> str:
@@ -364,6 +374,7 @@ RestartTime = Annotated[
 ]
 HoldTime = Annotated[int, AfterValidator(_hold_time)]
 Asn = Annotated[int, AfterValidator(_asn)]
+Authentication = Annotated[Literal["md5"], BeforeValidator(_authentication)]
 Pool = Annotated[IPv4Network, PlainValidator(_network4("Cilium would hand out addresses you did not mean."))]
 PodCidr = Annotated[IPv4Network, PlainValidator(_network4("Pods would get addresses you did not mean."))]
 ServiceCidr = Annotated[IPv4Network, PlainValidator(_network4("Services would get addresses you did not mean."))]

@@ -19,7 +19,6 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 
 @pytest.mark.parametrize("step", ["Instance::k3s2", "Command::k3s1-k3s-server", "Release::cilium-release"])
 def test_engine_killed(stack: World, step: str) -> None:
-    stack.setting("bgp")["authentication"] = "md5"
     done = stack.pulumi("up", "--yes", "--skip-preview", at=step, do=kill)
     assert done.code == -9, done.output
     assert stack.leaked() == []

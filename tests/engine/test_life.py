@@ -9,8 +9,9 @@ import pytest
 
 from scripts import graph
 from scripts.demo import ADDRESS
+from scripts.preview import PREFIX
 from simulator import memory
-from tests.engine.world import World, needs_pulumi
+from tests.engine.world import CANARIES, World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
@@ -51,9 +52,9 @@ def test_replicas(stack: World) -> None:
 
 
 def test_password(stack: World) -> None:
-    stack.setting("bgp")["authentication"] = "md5"
+    stack.secrets[f"{PREFIX}bgpPassword"] = CANARIES["bgpPassword"]
     changed = updates("router-frr", "cilium-bgp-config", "cilium-release", *CHECKS)
-    assert stack.up().operations == changed
+    assert stack.up().operations == {"router-password": "delete"} | changed
 
 
 def test_pool(stack: World) -> None:

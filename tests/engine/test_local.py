@@ -26,7 +26,7 @@ def test_existing_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
 
 def test_control_plane_and_l7(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     with World(tmp_path_factory.mktemp("control-plane"), monkeypatch, "Pulumi.local.yaml") as stack:
-        stack.setting("bgp").update(mode="control-plane", authentication="md5")
+        stack.setting("bgp").update(mode="control-plane")
         stack.setting("k3s")["version"] = "v1.30.2+k3s1"
         stack.setting("cilium").update(version="1.16.19", kubeProxyReplacement=True)
         stack.setting("l7echo")["enabled"] = True

@@ -22,7 +22,7 @@ import yaml
 from scripts.demo import ADDRESS, DIAL, KEY, STACK, configured, world
 from scripts.preview import PREFIX, ROOT, left_to_the_user, needed_secrets
 from settings.keys import public_key
-from simulator import memory
+from simulator import bgp, memory
 from simulator.host import PretendHost
 from simulator.kubernetes import PretendKubernetes
 from simulator.providers import PROVIDERS
@@ -157,11 +157,13 @@ class World:
     def leaked(self) -> list[str]:
         """Where a secret is in plain text: the state's files, the engine's output, arguments here and there."""
         with memory.opened("host") as state:
-            canaries = self.canaries | {state["cluster"]["token"]} if "cluster" in state else self.canaries
+            made = {state["cluster"]["token"]} if "cluster" in state else set()
+            if router := bgp.router(state.get("frr", "")):
+                made.add(router.side.password)
         texts = {str(f): f.read_text(errors="replace") for f in (self.folder / "state").rglob("*") if f.is_file()}
         texts |= {f"seen {text[:80]}": text for text in self.seen}
         texts |= {f"command {text[-80:]}": text for text in self.host.commands}
-        return [where for where, text in texts.items() if any(canary in text for canary in canaries)]
+        return [where for where, text in texts.items() if any(canary in text for canary in self.canaries | made)]
 
     @contextmanager
     def fault(self, **kinds: Any) -> Iterator[None]:

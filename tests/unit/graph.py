@@ -62,7 +62,8 @@ EXISTING = {
     "user": "admin",
     "hostKey": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh",
 }
-MD5 = {"authentication": "md5"}
+OWN_PASSWORD = {"sshPrivateKey": SSH_KEY, "bgpPassword": "given-by-the-user"}
+"""Secrets of a stack that makes no BGP password."""
 
 
 def values(**roots: Any) -> dict[str, Any]:
@@ -218,8 +219,6 @@ def program(values: Mapping[str, Any], secrets: Mapping[str, str] | None = None)
     """`__main__.py` with a configuration. Without `secrets`: those that the configuration needs."""
     if secrets is None:
         secrets = {"sshPrivateKey": SSH_KEY}
-        if values.get("bgp", {}).get("authentication") == "md5":
-            secrets |= {"bgpPassword": BGP_PASSWORD}
         if values.get("exposure", {}).get("mode") == "ngrok":
             secrets |= {"ngrokAuthtoken": NGROK_TOKEN}
     config = {f"{PROJECT}:{root}": json.dumps(value) for root, value in values.items()}
@@ -376,6 +375,8 @@ def answer(its: Registered) -> dict[str, Any]:
             return {"ipv4s": [HOST_ADDRESS]}
         case "cilium-bgp:HostKey":
             return {"key": HOST_KEY}
+        case "cilium-bgp:RandomHex":
+            return {"value": BGP_PASSWORD}
         case "lxd:Instance":
             address = plain(its.inputs["devices"])["eth0"]["ipv4.address"]
             return {

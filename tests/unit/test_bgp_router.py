@@ -6,7 +6,7 @@ import pytest
 
 from components.bgp_router import BgpRouterArgs, frr_conf
 from components.remote import Connection
-from tests.unit.graph import BGP_PASSWORD, MD5, Secret, dev, plain, stack, values
+from tests.unit.graph import BGP_PASSWORD, OWN_PASSWORD, Secret, dev, plain, stack, values
 
 ARGS: BgpRouterArgs = {
     "connection": Connection(host="192.0.2.10", private_key="", host_key=""),
@@ -70,19 +70,20 @@ def test_the_whole_configuration() -> None:
 
 
 def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
-    bare = frr_conf({**ARGS, "pod_cidr": None, "restart_time_seconds": None}, None)
+    bare = frr_conf({**ARGS, "pod_cidr": None, "restart_time_seconds": None}, "s3cret")
     gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
     assert gone == [
         "ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32",
         " bgp graceful-restart stalepath-time 30",
-        " neighbor NODES password s3cret",
     ]
     assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
 
 
 @pytest.mark.parametrize(("pool", "most"), [("10.26.23.32/27", 48), ("10.26.23.40/32", 17), ("10.26.22.0/24", 272)])
 def test_a_node_may_announce_every_address_of_the_pool(pool: str, most: int) -> None:
-    assert f"  neighbor NODES maximum-prefix {most} restart 1" in frr_conf({**ARGS, "pool": pool}, None).splitlines()
+    assert (
+        f"  neighbor NODES maximum-prefix {most} restart 1" in frr_conf({**ARGS, "pool": pool}, "s3cret").splitlines()
+    )
 
 
 def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:
@@ -101,9 +102,7 @@ def changed(**bgp: Any) -> list[str]:
 
 
 def test_settings_reach_the_router() -> None:
-    lines = changed(
-        localAsn=65001, peerAsn=65000, holdTimeSeconds=9, keepaliveTimeSeconds=3, announcePodCidr=False, **MD5
-    )
+    lines = changed(localAsn=65001, peerAsn=65000, holdTimeSeconds=9, keepaliveTimeSeconds=3, announcePodCidr=False)
     assert "router bgp 65000" in lines
     assert " neighbor NODES remote-as 65001" in lines
     assert " neighbor NODES timers 3 9" in lines
@@ -126,9 +125,14 @@ def test_it_listens_on_the_bridge_and_comes_after_it() -> None:
     assert dev().dies_with(frr) == {"host-instance"}
 
 
-def test_its_configuration_is_secret_with_a_password_and_without() -> None:
-    assert isinstance(dev()["router-frr"].inputs["stdin"], Secret)
-    assert isinstance(stack(values(bgp=MD5))["router-frr"].inputs["stdin"], Secret)
+def test_the_stack_makes_a_password_unless_one_is_given_and_both_stay_secret() -> None:
+    given = stack(secrets=OWN_PASSWORD)
+    assert "router-password" not in [resource.name for resource in given]
+    for graph, password in ((dev(), BGP_PASSWORD), (given, OWN_PASSWORD["bgpPassword"])):
+        conf = graph["router-frr"].inputs["stdin"]
+        assert isinstance(conf, Secret)
+        assert f" neighbor NODES password {password}\n" in conf.value
+    assert dev()["router-password"].additional_secret_outputs == {"value"}
 
 
 def test_outputs() -> None:

@@ -13,7 +13,6 @@ from tests.unit.graph import (
     CANARIES,
     DEV,
     EXISTING,
-    MD5,
     UNKNOWN,
     Graph,
     Registered,
@@ -44,7 +43,7 @@ WHOLE = {
         "k3s2": f"{LXD}:Instance",
         "k3s3": f"{LXD}:Instance",
     },
-    "BgpRouter router": {"router-frr": COMMAND},
+    "BgpRouter router": {"router-password": "pulumi-python:dynamic/cilium-bgp:RandomHex", "router-frr": COMMAND},
     "K3sCluster k3s": {
         "k3s1-mounts": COMMAND,
         "k3s1-k3s-server": COMMAND,
@@ -73,7 +72,7 @@ WHOLE = {
 }
 
 CONTROL_PLANE = values(
-    bgp={"mode": "control-plane"} | MD5,
+    bgp={"mode": "control-plane"},
     cilium={"version": "1.18.12", "kubeProxyReplacement": True},
     k3s={"version": "v1.33.4+k3s1"},
     l7echo={"enabled": True},
@@ -82,11 +81,12 @@ CONTROL_PLANE = values(
 FORWARD = {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}
 STACKS = {
     "dev": DEV,
-    "existing": values(host=EXISTING, bgp=MD5),
+    "existing": values(host=EXISTING),
     "everything": CONTROL_PLANE,
-    "forward": values(exposure={"mode": "forward", "cidrs": ["0.0.0.0/0"], "forwards": [FORWARD]}, bgp=MD5),
+    "forward": values(exposure={"mode": "forward", "cidrs": ["0.0.0.0/0"], "forwards": [FORWARD]}),
     "project": values(lxd={"project": "lab"}),
 }
+NOT_ON_THE_HOST = {"host-firewall", "host-instance", "k3s-provider", "router-password"}
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -235,11 +235,10 @@ def test_all_in_the_cluster_is_of_its_provider(its: Graph) -> None:
 @pytest.mark.parametrize("name", [name for name in STACKS if name != "existing"])
 def test_all_on_a_linode_dies_with_it(name: str) -> None:
     graph = stack(STACKS[name])
-    not_on_it = {"host-firewall", "host-instance", "k3s-provider"}
-    on_it = [resource for resource in graph if resource.custom and resource.name not in not_on_it]
+    on_it = [resource for resource in graph if resource.custom and resource.name not in NOT_ON_THE_HOST]
     assert len(on_it) > 25
     assert [resource.name for resource in on_it if "host-instance" not in graph.dies_with(resource)] == []
-    for gone in not_on_it:
+    for gone in NOT_ON_THE_HOST:
         assert not graph[gone].deleted_with
 
 
@@ -320,7 +319,7 @@ def test_an_agent_takes_away_what_is_its_and_touches_nothing_else(nodes: dict[st
 @few
 @given(nodes=clusters())
 def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines(nodes: dict[str, Any]) -> None:
-    cluster = stack(values(nodes=nodes, bgp=MD5))
+    cluster = stack(values(nodes=nodes))
     servers = [name for name, node in nodes.items() if node["role"] == "server"]
     names_of = {resource.name: resource for resource in cluster if resource.parent.endswith("::k3s")}
     for name, node in nodes.items():
@@ -338,7 +337,7 @@ def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines
         assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)
         for operation in ("create", "delete"):
             assert_no_canary(strings(resource.inputs.get(operation, ""), secret_too=True), resource.name)
-        if resource.custom and resource.name not in ("host-firewall", "host-instance", "k3s-provider"):
+        if resource.custom and resource.name not in NOT_ON_THE_HOST:
             assert "host-instance" in cluster.dies_with(resource)
 
 

@@ -35,7 +35,7 @@ BGP: Bgp = {
     "peer_address": "10.26.23.1",
     "pool": "10.26.23.32/27",
     "announce_pod_cidr": True,
-    "password": None,
+    "password": "s3cret",
     "hold_time_seconds": 90,
     "keepalive_seconds": 30,
     "connect_retry_seconds": 10,
