@@ -5,8 +5,9 @@ agent=/usr/local/lib/cilium-bgp/ngrok
 config=/etc/ngrok/cilium-bgp.yml
 
 [ -d /run/systemd/system ] || fail "exposure.mode ngrok runs the agent as a systemd unit; this host has no systemd"
-printf 'version: "2"\nauthtoken: %s\nweb_addr: 127.0.0.1:4040\ntunnels:\n  service:\n    proto: http\n    addr: %s:80\n' \
-    "$(cat)" "$address" | put "$config" 600
+# Quoted: a token may look like a number.
+printf "version: '2'\nauthtoken: '%s'\nweb_addr: 127.0.0.1:4040\ntunnels:\n  service:\n    proto: http\n    addr: %s:80\n" \
+    "$(sed "s/'/''/g")" "$address" | put "$config" 600
 put /etc/systemd/system/cilium-bgp-ngrok.service 644 <<UNIT
 [Unit]
 Description=ngrok for a Service of the cluster (written by cilium-bgp)
@@ -43,7 +44,7 @@ url() { curl -sSf --noproxy '*' --max-time 5 http://127.0.0.1:4040/api/tunnels |
 await 60 "a public URL from ngrok's local API (127.0.0.1:4040)" url || {
     # ngrok quotes a token that it does not like.
     journalctl -u cilium-bgp-ngrok -n 20 --no-pager | awk -v config="$config" '
-        BEGIN { while ((getline line <config) > 0) if (sub(/^authtoken: /, "", line)) token = line }
+        BEGIN { while ((getline line <config) > 0) if (sub(/^authtoken: ./, "", line)) token = substr(line, 1, length(line) - 1) }
         { while (token && (at = index($0, token))) $0 = substr($0, 1, at - 1) "…" substr($0, at + length(token)); print }' >&2
     exit 1
 }

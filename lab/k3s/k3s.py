@@ -115,6 +115,15 @@ def private(path: Path, content: str, mode: int = 0o600) -> Path:
     return path
 
 
+class Dumper(yaml.SafeDumper):
+    """Quotes what Go's readers take for a number and PyYAML does not: 12e5, a hexadecimal number with one e."""
+
+
+Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"), list("-+.0123456789")
+)
+
+
 def notify_ready() -> None:
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unit:
@@ -191,7 +200,7 @@ def kubeconfig(path: Path, server: str, authority: str, user: Mapping[str, str],
     """Certificates and keys are embedded: the file is all that its reader needs."""
     return private(
         path,
-        yaml.safe_dump(
+        yaml.dump(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
@@ -202,6 +211,7 @@ def kubeconfig(path: Path, server: str, authority: str, user: Mapping[str, str],
                 "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
                 "current-context": "default",
             },
+            Dumper=Dumper,
             sort_keys=False,
         ),
         mode,
@@ -359,7 +369,7 @@ def start_node(children: Children, settings: argparse.Namespace, joined: Mapping
     children.start(
         "kubelet",
         "kubelet",
-        f"--config={private(AGENT / 'etc/kubelet.yaml', yaml.safe_dump(config))}",
+        f"--config={private(AGENT / 'etc/kubelet.yaml', yaml.dump(config, Dumper=Dumper))}",
         f"--bootstrap-kubeconfig={bootstrap}",
         f"--kubeconfig={AGENT / 'kubelet.kubeconfig'}",
         f"--cert-dir={AGENT / 'pki'}",
@@ -376,15 +386,15 @@ def start_local_api(children: Children, target: str) -> None:
 
 # --- server ---------------------------------------------------------------------------------------------------------
 
-# What lets a node join with a bootstrap token, as kubeadm has it.
+# What lets a node join with a bootstrap token, as kubeadm has it. Quoted: hexadecimal digits may be a number.
 JOIN_RULES = """\
 apiVersion: v1
 kind: Secret
 metadata: {name: bootstrap-token-%(id)s, namespace: kube-system}
 type: bootstrap.kubernetes.io/token
 stringData:
-  token-id: %(id)s
-  token-secret: %(secret)s
+  token-id: "%(id)s"
+  token-secret: "%(secret)s"
   usage-bootstrap-authentication: "true"
   auth-extra-groups: system:bootstrappers:k3s
 ---
@@ -419,6 +429,13 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "%(group)s"}
 """
 
 
+def join_rules(token: str, agent: Mapping[str, str]) -> str:
+    """For kubectl; `agent` is what a joining node is told."""
+    token_id, token_secret = token.split(".")
+    rules = JOIN_RULES % {"id": token_id, "secret": token_secret, "agent": json.dumps(agent)}
+    return rules + "".join(JOIN_BINDING % {"role": role, "group": group} for role, group in JOIN_ROLES.items())
+
+
 def server(children: Children, settings: argparse.Namespace) -> None:
     if settings.server:
         fail(f"server {settings.server}: joining as a further server is something that this stand-in cannot do")
@@ -437,11 +454,8 @@ def server(children: Children, settings: argparse.Namespace) -> None:
     children.wait_for("the API server", 120, lambda: api_missing(port))
     start_controllers(children, settings)
 
-    token_id, token_secret = bootstrap_token(split_token(token)[1]).split(".")
-    agent = json.dumps({"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text()})
-    rules = JOIN_RULES % {"id": token_id, "secret": token_secret, "agent": agent}
-    rules += "".join(JOIN_BINDING % {"role": role, "group": group} for role, group in JOIN_ROLES.items())
-    kubectl("apply", "-f", "-", text=rules)
+    agent = {"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text()}
+    kubectl("apply", "-f", "-", text=join_rules(bootstrap_token(split_token(token)[1]), agent))
     for manifest in sorted((DATA / "server/manifests").glob("*.yaml")):
         if manifest.stem in settings.disable:
             kubectl("delete", "--ignore-not-found", "--wait=false", "-f", str(manifest))

@@ -36,7 +36,7 @@ def test_a_package_manager_cannot_take_the_secret_on_standard_input(machine: Mac
     machine.fake("apt-get", 'cat >>"$STATE/taken"')
     machine.run("ngrok.sh", "10.26.23.35", "http://127.0.0.1:9/", stdin="token")
     assert machine.read("state/taken") == ""
-    assert "authtoken: token\n" in machine.read("/etc/ngrok/cilium-bgp.yml")
+    assert "authtoken: 'token'\n" in machine.read("/etc/ngrok/cilium-bgp.yml")
 
 
 @pytest.mark.parametrize("mends", [True, False])

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+import yaml
 
 from tests.scripts.machine import Machine
 
@@ -31,7 +32,7 @@ def host(machine: Machine) -> Machine:
 def test_runs_ngrok_and_prints_its_url(machine: Machine) -> None:
     done = host(machine).run(*COMMAND, stdin=TOKEN)
     assert (done.returncode, done.stdout, done.stderr) == (0, "https://fc.ngrok-free.app\n", "")
-    assert f"authtoken: {TOKEN}\n" in machine.read("state/running")
+    assert f"authtoken: '{TOKEN}'\n" in machine.read("state/running")
     assert "    addr: 10.26.23.35:80\n" in machine.read(CONFIG)
     assert machine.mode(CONFIG) == "0o600"
     assert TOKEN not in "\n".join(machine.ran)
@@ -45,7 +46,14 @@ def test_a_second_run_keeps_the_url_and_another_token_restarts(machine: Machine)
     assert machine.files() == before
     assert "systemctl restart cilium-bgp-ngrok" not in machine.ran
     machine.run(*COMMAND, stdin="other")
-    assert "authtoken: other\n" in machine.read("state/running")
+    assert "authtoken: 'other'\n" in machine.read("state/running")
+
+
+@pytest.mark.parametrize("token", ["12e5", "0x1f", "yes", "a'b: #c"])
+def test_a_token_stays_a_text(machine: Machine, token: str) -> None:
+    host(machine).run(*COMMAND, stdin=token)
+    assert yaml.safe_load(machine.read(CONFIG))["authtoken"] == token
+    assert f"authtoken: {token}\n" not in machine.read(CONFIG)
 
 
 def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine]) -> None:
