@@ -136,11 +136,15 @@ class Cilium(pulumi.ComponentResource):
             )
             before.append(bgp_config)  # agents and operator mount it: without it they never start
 
+        forgetting = f"{name}-forget-interrupted"
+
         async def forget_interrupted(_: pulumi.ResourceHookArgs) -> None:
-            await remote.run_now(Script("helm_forget_pending.sh", [NAMESPACE, RELEASE], 60), server.connection)
+            await remote.run_now(
+                forgetting, Script("helm_forget_pending.sh", [NAMESPACE, RELEASE], 60), server.connection
+            )
 
         # Helm refuses a release whose last operation was killed, for ever (pulumi/pulumi-kubernetes#2054).
-        hook = pulumi.ResourceHook(f"{name}-forget-interrupted", forget_interrupted)
+        hook = pulumi.ResourceHook(forgetting, forget_interrupted)
         release = kubernetes.helm.v3.Release(
             f"{name}-release",
             kubernetes.helm.v3.ReleaseArgs(

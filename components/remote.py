@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
 
 SCRIPTS = Path(__file__).parent / "scripts"
+SHARED = ("alone.sh", "lib.sh")
+"""What of them is no script but part of every command."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,19 @@ class Script:
     seconds: int = 300
     """It is ended after this time, whatever it waits for."""
 
-    def command(self, user: str) -> pulumi.Output[str]:
-        """The command line: the script's text as an argument, so that standard input stays free for secrets."""
+    def command(self, user: str, name: str) -> pulumi.Output[str]:
+        """The command line: the script's text as an argument, so that standard input stays free for secrets.
+
+        One of a stack and a `name` runs at a time on a machine: the newer ends the older.
+        """
         text = (SCRIPTS / self.file).read_text()
         if self.file.endswith(".py"):
             interpreter = ["python3", "-c", text]
         else:
             interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
         sudo = [] if user == "root" else ["sudo", "-n"]
-        words = [*sudo, "timeout", "-k", "10", str(self.seconds), *interpreter]
+        alone = ["sh", "-c", (SCRIPTS / "alone.sh").read_text(), f"{pulumi.get_stack()}.{name}"]
+        words = [*sudo, "timeout", "-k", "10", str(self.seconds), *alone, *interpreter]
         return pulumi.Output.all(*self.parameters).apply(lambda parameters: shlex.join([*words, *parameters]))
 
 
@@ -95,8 +101,8 @@ def run(
     return remote.Command(
         name,
         connection=connection.arguments(),
-        create=script.command(connection.user),
-        delete=None if delete is None else delete.command(connection.user),
+        create=script.command(connection.user, name),
+        delete=None if delete is None else delete.command(connection.user, name),
         stdin=stdin,
         logging=remote.Logging.NONE if secret_output else None,
         add_previous_output_in_env=False,
@@ -104,14 +110,14 @@ def run(
     )
 
 
-async def run_now(script: Script, connection: Connection) -> None:
-    """Run a script outside of the graph, from a resource hook. Raises when it fails, with what it said."""
+async def run_now(name: str, script: Script, connection: Connection) -> None:
+    """Run a script outside of the graph, from the resource hook `name`. Raises when it fails, with what it said."""
     proxy = connection.proxy
     async with contextlib.AsyncExitStack() as stack:
         try:
             tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
             client = await stack.enter_async_context(await dial(connection, tunnel))
-            command = await script.command(connection.user).future()
+            command = await script.command(connection.user, name).future()
             done = await client.run(command, input="", timeout=script.seconds + 15)
         except TimeoutError as error:  # without a text, which the engine would take for success
             raise RuntimeError(f"{script.file} had not ended {script.seconds + 15} s after it was started") from error

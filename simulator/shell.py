@@ -374,7 +374,7 @@ def called(command: str) -> Call:
         words = words[2:]
     if words[:3] != ["timeout", "-k", "10"]:
         raise ExitError(f"{command[:40]!r}: not simulated; only the program's own scripts are", 127)
-    seconds, interpreter, _, text, *rest = words[3:]
+    seconds, (interpreter, _, text, *rest) = words[3], words[8:]  # between them what keeps it alone
     if interpreter == "sh":
         return Call(rest[0], rest[1:], float(seconds))
     known = {file.read_text(): file.name for file in SCRIPTS.glob("*.py")}

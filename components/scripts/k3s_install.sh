@@ -39,7 +39,7 @@ if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
     export INSTALL_K3S_VERSION="$version" INSTALL_K3S_EXEC="$role" INSTALL_K3S_SKIP_START=true
     [ -z "$artifact_url" ] || export INSTALL_K3S_ARTIFACT_URL="$artifact_url"
     change
-    timeout "$(left "$limit")" sh "$installer" </dev/null >&2 ||
+    limited "$(left "$limit")" sh "$installer" </dev/null >&2 ||
         fail "k3s $version: the installer from $installer_url failed, or took longer than $limit s; its output is above"
     installed || fail "the installer from $installer_url ran, but k3s --version says: $(k3s --version 2>&1 | head -n 1); k3s.version is $version"
 fi

@@ -7,24 +7,45 @@ fail() {
     exit 1
 }
 
-# `timeout` stops the script and what it started.
-trap 'fail "$0: stopped by its time limit${await_what:+ while it awaited $await_what; last seen: ${await_last:-nothing}}"' TERM
+# `timeout` stops the script and what it started, at its time limit or when a newer run begins.
+trap '[ -z "${limited_pid:-}" ] || { kill "$limited_pid" && wait "$limited_pid"; } 2>/dev/null || :
+fail "$0: stopped by its time limit, or by a newer run${await_what:+, while it awaited $await_what; last seen: ${await_last:-nothing}}"' TERM
+
+# Seconds since boot: the clock may be set while a script waits.
+uptime() {
+    read -r uptime_now _ </proc/uptime
+    uptime_now=${uptime_now%.*}
+}
 
 # left SECONDS: how many of SECONDS are left since the script started, at least 1.
-started=$(date +%s)
+uptime
+started=$uptime_now
 left() {
-    left_end=$((started + $1 - $(date +%s)))
+    uptime
+    left_end=$((started + $1 - uptime_now))
     echo $((left_end > 1 ? left_end : 1))
+}
+
+# limited SECONDS COMMAND…: run COMMAND, which is ended with what it started after SECONDS, and with this script.
+limited() {
+    timeout -k 5 "$@" <&0 &
+    limited_pid=$!
+    limited_status=0
+    wait "$limited_pid" || limited_status=$?
+    limited_pid=''
+    return "$limited_status"
 }
 
 # await SECONDS WHAT COMMAND…: run COMMAND each second until it succeeds; returns 1, having said what was last seen.
 await() {
     await_limit=$1 await_what=$2 await_last=''
     shift 2
-    await_end=$(($(date +%s) + await_limit))
+    uptime
+    await_end=$((uptime_now + await_limit))
     until await_seen=$("$@" 2>&1 </dev/null); do
         await_last=$await_seen
-        if [ "$(date +%s)" -ge "$await_end" ]; then
+        uptime
+        if [ "$uptime_now" -ge "$await_end" ]; then
             echo "$await_what: not within $await_limit s; last seen: ${await_last:-nothing}" >&2
             return 1
         fi

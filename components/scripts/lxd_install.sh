@@ -27,8 +27,8 @@ if ! socket >/dev/null 2>&1; then
         echo "LXD is installed but did not answer: started it" >&2
     elif command -v snap >/dev/null && systemctl is-active --quiet snapd.socket; then
         echo "installing LXD (snap, track 5.21)" >&2
-        timeout "$(left "$limit")" snap wait system seed.loaded </dev/null >&2 || fail "snapd was not ready within $limit s of the first boot"
-        timeout "$(left "$limit")" snap install lxd --channel=5.21/stable </dev/null >&2 ||
+        limited "$(left "$limit")" snap wait system seed.loaded </dev/null >&2 || fail "snapd was not ready within $limit s of the first boot"
+        limited "$(left "$limit")" snap install lxd --channel=5.21/stable </dev/null >&2 ||
             fail "snap could not install LXD within $limit s; its lines are above"
     else
         echo "installing LXD (the distribution's package)" >&2

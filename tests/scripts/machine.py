@@ -17,7 +17,7 @@ if Path("/usr/lib/frr").is_dir():
     COVERED.append("usr/lib/frr")  # a host starts without FRR
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The programs that a script may take for granted on a minimal Debian or Ubuntu.
-READS = "cmp curl cut date dirname env getent grep head hostname id sha256sum sleep sort stat tail tr uname wc"
+READS = "cmp curl cut dirname env getent grep head hostname id sha256sum sleep sort stat tail tr uname wc"
 CHANGES = "awk cat chmod chown cp gzip install mkdir mktemp mv rm rmdir sed sh tar timeout"
 TOOLS = f"{READS} {CHANGES}".split()
 # Says what it was told; before step DIES_AT the script and all it started are killed.
@@ -40,11 +40,11 @@ def namespace() -> list[str]:
     return command
 
 
-def composed(script: Script) -> str:
+def composed(script: Script, name: str = "test") -> str:
     """The command line as it goes over SSH."""
 
     async def command() -> str | None:
-        return await script.command("root").future()
+        return await script.command("root", name).future()
 
     line = asyncio.run(command())
     assert line is not None
@@ -56,6 +56,8 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.covered = [*COVERED]
+        self.hurried = False
         for folder in (*COVERED, "usr/local/bin", "tmp", "home", "programs", "tools", "state"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nubuntu:x:1000:1000::/run/ubuntu:/bin/sh\n")
@@ -65,6 +67,7 @@ class Machine:
             assert real, f"{tool} is not on this machine"
             self._program("tools", tool, f'exec {Path(real).resolve()} "$@"')
         self.fake("sleep", "exec /usr/bin/sleep 0.02")
+        self.write("proc/uptime")
 
     def _program(self, folder: str, name: str, body: str) -> None:
         file = self.root / folder / name
@@ -76,8 +79,10 @@ class Machine:
         self._program("programs", name, f"PATH=/usr/local/bin:{SYSTEM}\n{body}")
 
     def hurry(self) -> None:
-        """Half a minute passes each time that a script asks for the time."""
-        self.fake("date", 'printf . >>"$STATE/clock"; read -r clock <"$STATE/clock"; echo $((${#clock} * 30))')
+        """Half a minute passes each time that a script sleeps."""
+        self.hurried = True
+        self.write("proc/uptime", "0.00 0.00\n")
+        self.fake("sleep", 'IFS=. read -r up _ </proc/uptime; echo "$((up + 30)).00 0.00" >/proc/uptime')
 
     def write(self, path: str, text: str = "", mode: int = 0o644) -> None:
         file = self.root / path.lstrip("/")
@@ -111,29 +116,37 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         for record in ("ran", "steps"):
             (self.root / record).write_text("")
-        line = composed(Script(file, parameters, seconds))
-        mounts = " && ".join(f'mount --bind "$MACHINE/{folder}" /{folder}' for folder in COVERED)
-        path = f"/usr/local/bin:{self.root}/programs:{self.root}/tools"
         done = subprocess.run(
-            [*namespace(), "sh", "-c", f'{mounts} && PATH={path} && exec sh -c "$1"', "sh", line],
+            self.command(composed(Script(file, parameters, seconds))),
             check=False,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=seconds + 30,
             start_new_session=True,
-            env={
-                "PATH": SYSTEM,
-                "MACHINE": str(self.root),
-                "STATE": str(self.root / "state"),
-                "DIES_AT": str(dies_at),
-                "TMPDIR": str(self.root / "tmp"),
-                "HOME": str(self.root / "home"),
-                "LC_ALL": "C.UTF-8",
-            },
+            env=self.environment(dies_at),
         )
         done.args = [file, *parameters]
         return done
+
+    def command(self, line: str) -> list[str]:
+        """What runs a command line on this machine."""
+        mounts = " && ".join(f'mount --rbind "$MACHINE/{folder}" /{folder}' for folder in self.covered)
+        if not self.hurried:
+            mounts = f'mount --bind /proc/uptime "$MACHINE/proc/uptime" && {mounts}'
+        path = f"/usr/local/bin:{self.root}/programs:{self.root}/tools"
+        return [*namespace(), "sh", "-c", f'{mounts} && PATH={path} && exec sh -c "$1"', "sh", line]
+
+    def environment(self, dies_at: int = 0) -> dict[str, str]:
+        return {
+            "PATH": SYSTEM,
+            "MACHINE": str(self.root),
+            "STATE": str(self.root / "state"),
+            "DIES_AT": str(dies_at),
+            "TMPDIR": str(self.root / "tmp"),
+            "HOME": str(self.root / "home"),
+            "LC_ALL": "C.UTF-8",
+        }
 
     @property
     def ran(self) -> list[str]:

@@ -177,9 +177,10 @@ def taken_apart(command: str) -> Ran:
     words = shlex.split(command)
     if sudo := words[:2] == ["sudo", "-n"]:
         del words[:2]
-    timeout, _, _, seconds, interpreter, _, text, *rest = words
-    if timeout != "timeout":
-        raise ValueError(f"not bounded: {words[:3]}")
+    timeout, _, _, seconds, *alone = words[:8]
+    interpreter, _, text, *rest = words[8:]
+    if timeout != "timeout" or alone[2] != (ROOT / "components/scripts/alone.sh").read_text():
+        raise ValueError(f"not bounded, or not alone: {words[:3]}")
     if interpreter == "python3":  # which knows no name for a text that it is given; the text does
         rest.insert(0, text.partition("\nusage: ")[2].partition(" ")[0])
     file, *parameters = rest

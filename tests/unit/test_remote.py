@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components import remote
-from components.remote import SCRIPTS, Connection, Script
+from components.remote import SCRIPTS, SHARED, Connection, Script
 from tests.unit.graph import registered, taken_apart
 
 PRINT_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
@@ -33,18 +34,19 @@ def command(script: Script, user: str = "root") -> str:
     return line
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in SCRIPTS.iterdir() if path.name != "lib.sh"))
+@pytest.mark.parametrize("file", sorted(path.name for path in SCRIPTS.iterdir() if path.name not in SHARED))
 def test_the_whole_script_is_in_the_command_line_after_what_all_share(file: str) -> None:
     text = (SCRIPTS / file).read_text()
     line = command(Script(file, ["a b", "c"], seconds=7))
     ran = taken_apart(line)
     assert (ran.file, ran.parameters, ran.seconds, ran.sudo) == (file, ("a b", "c"), 7, False)
+    alone = ["sh", "-c", (SCRIPTS / "alone.sh").read_text(), "dev.it"]
     words = shlex.split(line)
     if file.endswith(".py"):
-        assert words == ["timeout", "-k", "10", "7", "python3", "-c", text, "a b", "c"]
+        assert words == ["timeout", "-k", "10", "7", *alone, "python3", "-c", text, "a b", "c"]
     else:
         shared = (SCRIPTS / "lib.sh").read_text()
-        assert words == ["timeout", "-k", "10", "7", "sh", "-c", shared + text, file, "a b", "c"]
+        assert words == ["timeout", "-k", "10", "7", *alone, "sh", "-c", shared + text, file, "a b", "c"]
 
 
 def test_sudo_that_asks_nothing_for_any_user_but_root() -> None:
@@ -56,6 +58,7 @@ def test_sudo_that_asks_nothing_for_any_user_but_root() -> None:
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of scripts that print their arguments and their standard input."""
     folder = tmp_path_factory.mktemp("scripts")
+    shutil.copy(SCRIPTS / "alone.sh", folder)
     (folder / "lib.sh").write_text("set -eu\n")
     (folder / "echo.sh").write_text(f'python3 -c "{PRINT_ARGUMENTS}" "$0" "$@"\ncat\n')
     (folder / "echo.py").write_text(f'"""It.\n\nusage: echo.py WORD…\n"""\n{PRINT_ARGUMENTS}\n')
@@ -158,7 +161,7 @@ def machines() -> Iterator[tuple[Machine, Machine]]:
 def test_a_hook_runs_a_script_through_the_proxy(machines: tuple[Machine, Machine]) -> None:
     host, node = machines
     connection = replace(node.connection, proxy=host.connection)
-    registered(lambda: remote.run_now(Script("ssh_key.sh", ["word"], 60), connection))
+    registered(lambda: remote.run_now("hook", Script("ssh_key.sh", ["word"], 60), connection))
     assert host.commands == []
     (line,) = node.commands
     ran = taken_apart(line)
@@ -167,7 +170,7 @@ def test_a_hook_runs_a_script_through_the_proxy(machines: tuple[Machine, Machine
 
 def test_a_hook_without_proxy(machines: tuple[Machine, Machine]) -> None:
     host, _ = machines
-    registered(lambda: remote.run_now(Script("ssh_key.sh"), host.connection))
+    registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), host.connection))
     assert [taken_apart(line).sudo for line in host.commands] == [False]
 
 
@@ -175,7 +178,7 @@ def test_a_hook_that_fails_says_what_the_script_said(machines: tuple[Machine, Ma
     host, _ = machines
     host.code = 3
     with pytest.raises(RuntimeError, match=r"ssh_key\.sh ended with 3: it said why"):
-        registered(lambda: remote.run_now(Script("ssh_key.sh"), host.connection))
+        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), host.connection))
     assert len(host.commands) == 1
 
 
@@ -188,7 +191,7 @@ def test_a_hook_speaks_to_no_machine_with_another_key(machines: tuple[Machine, M
     else:
         connection = replace(node.connection, proxy=replace(host.connection, host_key=other))
     with pytest.raises(asyncssh.HostKeyNotVerifiable):
-        registered(lambda: remote.run_now(Script("ssh_key.sh"), connection))
+        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), connection))
     assert node.commands == []
 
 
@@ -202,7 +205,7 @@ def test_a_hook_does_not_dial_what_is_not_known(machines: tuple[Machine, Machine
             return future
 
         address: pulumi.Output[str] = pulumi.Output(done(set()), done(None), done(False))  # type: ignore[arg-type]
-        await remote.run_now(Script("ssh_key.sh"), replace(host.connection, host=address))
+        await remote.run_now("hook", Script("ssh_key.sh"), replace(host.connection, host=address))
 
     with pytest.raises(RuntimeError, match="not known yet"):
         registered(unknown)
