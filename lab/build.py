@@ -22,7 +22,7 @@ def main() -> None:
     chart = module_folder("cilium", "github.com/cilium/cilium") / "install/kubernetes/cilium"
     binaries = store.CACHE / "bin"
     binaries.mkdir(exist_ok=True)
-    for name in ("kubectl", "helm", "hubble"):
+    for name in ("kubectl", "hubble"):
         _link(binaries / name, programs[name])
     print(f"SITE={site}", f"CHART={chart}", f"BIN={binaries}", sep="\n")
 

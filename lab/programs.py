@@ -1,10 +1,13 @@
-"""The Go programs of the lab, each built from a pinned module: Kubernetes, Cilium, CoreDNS, Helm and small stand-ins.
+"""The Go programs of the lab, each built from a pinned module: Kubernetes, its provider, Cilium, CoreDNS, stand-ins.
 
 Versions and modules that can be had are facts of the module registry; see the go.mod in each folder.
 """
 
+import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from lab import store
@@ -13,7 +16,6 @@ HERE = Path(__file__).resolve().parent
 
 KUBERNETES_VERSION = "v1.30.2"
 CILIUM_VERSION = "1.16.19"
-HELM_VERSION = "v3.22.0"
 K3S_VERSION = f"{KUBERNETES_VERSION}+k3s1"
 
 _KUBERNETES_FLAGS = (
@@ -22,7 +24,11 @@ _KUBERNETES_FLAGS = (
 )
 # Version, revision and date: Cilium reads no version from a string of another form.
 _CILIUM_FLAGS = f"-X 'github.com/cilium/cilium/pkg/version.ciliumVersion={CILIUM_VERSION} lab 1970-01-01T00:00:00Z'"
-_HELM_FLAGS = f"-X helm.sh/helm/v3/internal/version.version={HELM_VERSION}"
+_PROVIDER = "github.com/pulumi/pulumi-kubernetes/provider/v4"
+PROVIDER_VERSION = metadata.version("pulumi-kubernetes")
+# go.mod names the commit of release 4.25.0, as the module has no versions of its own. The engine warns of a version
+# below the SDK's; what comes after the plus it shows, but does not compare.
+_PROVIDER_FLAGS = f"-X {_PROVIDER}/pkg/version.Version={PROVIDER_VERSION}+release.4.25.0"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Program:
     usually: str
     ldflags: str = ""
     tags: str = ""
+    embeds: Sequence[str] = ()
+    """What main.go embeds of another module: the module's path, and the paths of files in it."""
 
 
 PROGRAMS = {
@@ -57,7 +65,13 @@ PROGRAMS = {
     "hubble-relay": Program("cilium", "github.com/cilium/cilium/hubble-relay", "20 s", _CILIUM_FLAGS),
     "hubble": Program("cilium", "github.com/cilium/cilium/hubble", "20 s", _CILIUM_FLAGS),
     "coredns": Program("coredns", ".", "1 min"),
-    "helm": Program("helm", "helm.sh/helm/v3/cmd/helm", "1 min", _HELM_FLAGS),
+    "pulumi-resource-kubernetes": Program(
+        "provider-kubernetes",
+        ".",
+        "10 min",
+        _PROVIDER_FLAGS,
+        embeds=[_PROVIDER, *(f"cmd/pulumi-resource-kubernetes/{it}.json" for it in ("schema", "terraform-mapping"))],
+    ),
     "httpd": Program("standins", "./httpd", "10 s"),
     "pause": Program("standins", "./pause", "5 s"),
 }
@@ -71,7 +85,14 @@ def program(name: str) -> Path:
     env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
 
     def build(folder: Path) -> None:
-        store.run(["nice", *command, "-o", folder / name, wanted.package], cwd=module, env=env)
+        laid_over: list[str | Path] = []
+        if wanted.embeds:
+            origin, *files = wanted.embeds
+            beside = {str(module / Path(file).name): str(module_folder(wanted.module, origin) / file) for file in files}
+            overlay = folder / "overlay.json"
+            overlay.write_text(json.dumps({"Replace": beside}))
+            laid_over = ["-overlay", overlay]
+        store.run(["nice", *command, *laid_over, "-o", folder / name, wanted.package], cwd=module, env=env)
 
     inputs: list[str | Path] = [module, *command, wanted.package, store.run(["go", "version"])]
     return store.make(name, inputs, wanted.usually, build) / name

@@ -32,6 +32,9 @@ SITE_PORT = 8000
 POD_CIDR_ANNOUNCED = {"configmap": True, "control-plane": False}
 NODES = {"k3s1": "server", "k3s2": "agent", "k3s3": "agent"}
 STATE = store.CACHE / "pulumi"
+DOWNLOADS = os.environ.get("LAB_PLUGINS") == "official"
+"""Whether the engine downloads all its plugins, as a user's does."""
+HOME = STATE / ("home-of-downloads" if DOWNLOADS else "home")
 CONFIG = host.RUN / f"Pulumi.{STACK}.yaml"
 MEMORY_GIB, DISK_GIB = 6, 15
 WAIT_SECONDS = 600
@@ -90,7 +93,7 @@ def environment() -> dict[str, str]:
     return os.environ | {
         "PATH": ":".join(map(str, programs)),
         "PULUMI_BACKEND_URL": backend.url(STATE / "state"),
-        "PULUMI_HOME": str(STATE / "home"),
+        "PULUMI_HOME": str(HOME),
         "PULUMI_CONFIG_PASSPHRASE": "this state holds nothing but the lab's own keys",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
@@ -108,14 +111,19 @@ def pulumi(*arguments: str, cwd: Path = store.REPOSITORY, stdin: str | None = No
 
 
 def operation(*arguments: str) -> list[str]:
-    """The command for up, preview, refresh or destroy of the lab's stack with the stand-in providers."""
+    """The command for up, preview, refresh or destroy of the lab's stack."""
     command = ["pulumi", *arguments, "--stack", STACK, "--config-file", str(CONFIG)]
     if not sys.stdout.isatty():
         command += ["--non-interactive", "--color", "never"]
-    if os.environ.get("LAB_PLUGINS") != "official":
-        stand_ins = [sys.executable, "-m", "simulator", "--kubernetes", "real", "command", "kubernetes", "linode", "--"]
-        command = [*stand_ins, *command]
-    return command
+    return command if DOWNLOADS else [sys.executable, "-m", "simulator", "command", "--", *command]
+
+
+def install_provider() -> None:
+    """Put the official kubernetes provider where the engine looks for that of the SDK's version."""
+    plugin = HOME / f"plugins/resource-kubernetes-v{programs.PROVIDER_VERSION}/pulumi-resource-kubernetes"
+    plugin.parent.mkdir(parents=True, exist_ok=True)
+    plugin.unlink(missing_ok=True)
+    plugin.symlink_to(programs.program(plugin.name))
 
 
 def operate(*arguments: str) -> int:
@@ -195,6 +203,8 @@ def prepare(mode: str, nodes: Collection[str] = NODES.keys()) -> None:
     if build.returncode:
         raise store.BuildError("its parts could not be built; the reason is above")
     built = dict(line.split("=", 1) for line in build.stdout.splitlines())
+    if not DOWNLOADS:
+        install_provider()
     subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", "start"], check=True)
     node.import_into("default")
     host.start_sshd()

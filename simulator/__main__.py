@@ -1,9 +1,8 @@
 """Run a command with providers that the engine attaches to instead of the official plugins.
 
-usage: python -m simulator [--kubernetes pretend|real] [NAME…] -- COMMAND…
+usage: python -m simulator [NAME…] -- COMMAND…
 """
 
-import argparse
 import os
 import signal
 import subprocess
@@ -13,32 +12,24 @@ from simulator.kubernetes import PretendKubernetes
 from simulator.linode import Linode
 from simulator.providers import PROVIDERS
 from standin.command import Command
-from standin.kubernetes import Kubernetes
 from standin.serve import attached, serve
-
-KUBERNETES = {"pretend": PretendKubernetes, "real": Kubernetes}
 
 
 def main(arguments: list[str]) -> int:
     if "--" not in arguments:
         sys.exit(__doc__)
     middle = arguments.index("--")
-    parser = argparse.ArgumentParser(prog="simulator", description=__doc__)
-    parser.add_argument("--kubernetes", choices=KUBERNETES, default="pretend")
-    parser.add_argument("names", nargs="*", metavar="NAME", default=list(PROVIDERS))
-    options = parser.parse_args(arguments[:middle])
-    providers = PROVIDERS | {"kubernetes": KUBERNETES[options.kubernetes]}
-    if unknown := set(options.names) - set(providers):
-        parser.error(f"no provider {', '.join(sorted(unknown))}: choose from {', '.join(providers)}")
+    names = arguments[:middle] or list(PROVIDERS)
+    if unknown := set(names) - set(PROVIDERS):
+        sys.exit(f"no provider {', '.join(sorted(unknown))}: choose from {', '.join(PROVIDERS)}")
 
     says = {
         Command: "command is a stand-in over real SSH",
-        Kubernetes: "kubernetes is a stand-in over kubectl and helm",
         PretendKubernetes: "kubernetes is SIMULATED",
         Linode: "linode is SIMULATED",
     }
-    chosen = {name: providers[name] for name in options.names}
-    print(f"Providers: {'; '.join(says[p] for p in chosen.values())}. No official plugin is used.", file=sys.stderr)
+    chosen = {name: PROVIDERS[name] for name in names}
+    print(f"Providers: {'; '.join(says[p] for p in chosen.values())}.", file=sys.stderr)
     served = {name: serve(provider) for name, provider in chosen.items()}
     child = subprocess.Popen(arguments[middle + 1 :], env=os.environ | attached(served))
     # The terminal's interrupt reaches the engine itself, which ends in order; until then it needs its providers.

@@ -1,231 +1,255 @@
-"""The kubernetes provider of a pretend cluster: it keeps objects, and gives out addresses as Cilium would.
+"""The kubernetes provider on a pretend cluster, with the rules of pulumi-kubernetes 4.x that this project meets:
+names, what replaces, what is awaited, and how failures look."""
 
-Objects live in kubernetes.json (see `memory`); a fault's KEY is KIND/NAMESPACE/NAME, for a chart
-Release/NAMESPACE/NAME. A hanging object never gets ready, a lost one is gone when next looked at.
-"""
-
-import copy
-import ipaddress
+import time
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
+from simulator import cluster, memory
+from simulator.cluster import ClusterError
+from standin.serve import (
+    UNKNOWN,
+    Diff,
+    InitError,
+    Properties,
+    Provider,
+    Resource,
+    Secret,
+    Unknown,
+    changes,
+    conceal,
+    contains,
+    reveal,
+    unique_name,
+)
 
-from simulator import memory
-from standin import kubernetes
-from standin.serve import Properties
-
-CREATED = "2023-01-01T00:00:00Z"
-
-
-class PretendCluster:
-    """Objects in a file. The Services that k3s and Cilium's chart bring come with them."""
-
-    def reachable(self) -> None:
-        if reason := memory.faults("fail").get("Cluster"):
-            raise kubernetes.ClusterError(reason)
-
-    def get(self, api_version: str, kind: str, namespace: str, name: str) -> Properties | None:
-        with memory.opened("kubernetes") as state:
-            start(state)
-            key = f"{kind}/{namespace}/{name}"
-            if key in memory.faults("lose"):
-                state["objects"].pop(key, None)
-            found: Properties | None = copy.deepcopy(state["objects"].get(key))
-            return found
-
-    def create(self, manifest: Properties, dry_run: bool) -> Properties:
-        if self.get(manifest["apiVersion"], manifest["kind"], *identity(manifest)):
-            name = manifest["metadata"]["name"]
-            raise kubernetes.ClusterError(f'(AlreadyExists): {manifest["kind"].lower()}s "{name}" already exists')
-        return self.apply(manifest, dry_run)
-
-    def apply(self, manifest: Properties, dry_run: bool) -> Properties:
-        fail(key_of(manifest))
-        with memory.opened("kubernetes") as state:
-            start(state)
-            objects = state["objects"] if not dry_run else copy.deepcopy(state["objects"])
-            made = keep(objects, manifest)
-            if not dry_run:
-                settle(state)
-            return copy.deepcopy(made)
-
-    def delete(self, manifest: Properties, propagation: str, seconds: float) -> None:
-        fail(key_of(manifest))
-        with memory.opened("kubernetes") as state:
-            start(state)
-            state["objects"].pop(key_of(manifest), None)
-
-    def wait(self, manifest: Properties, condition: str, seconds: float) -> None:
-        if key_of(manifest) in memory.faults("hang"):
-            raise kubernetes.ClusterError(f"timed out waiting for the condition on {key_of(manifest)}")
-
-    def chart(self, release: Properties) -> Properties:
-        version = release.get("version") or "0.0.0"
-        return {"name": release["chart"].rstrip("/").split("/")[-1], "version": version, "appVersion": version}
-
-    def release(self, namespace: str, name: str) -> Properties | None:
-        with memory.opened("kubernetes") as state:
-            found: Properties | None = state.get("releases", {}).get(f"{namespace}/{name}")
-            return found
-
-    def install(self, release: Properties) -> None:
-        if self.release(release["namespace"], release["name"]):
-            raise kubernetes.ClusterError("cannot re-use a name that is still in use")
-        self.deploy(release, 1)
-
-    def upgrade(self, release: Properties) -> None:
-        stored = self.release(release["namespace"], release["name"])
-        if not stored:
-            raise kubernetes.ClusterError(f'"{release["name"]}" has no deployed releases')
-        if stored["info"]["status"].startswith("pending"):
-            raise kubernetes.ClusterError("another operation (install/upgrade/rollback) is in progress")
-        self.deploy(release, stored["version"] + 1)
-
-    def deploy(self, release: Properties, revision: int) -> None:
-        key = f"Release/{release['namespace']}/{release['name']}"
-        fail(key)
-        hangs = key in memory.faults("hang")
-        with memory.opened("kubernetes") as state:
-            start(state)
-            state.setdefault("releases", {})[f"{release['namespace']}/{release['name']}"] = {
-                "name": release["name"],
-                "namespace": release["namespace"],
-                "version": revision,
-                "info": {"status": "failed" if hangs else "deployed"},
-                "chart": {"metadata": self.chart(release)},
-                "config": release.get("values") or {},
-            }
-            for service in services(release):
-                keep(state["objects"], service)
-            settle(state)
-        if hangs:
-            raise kubernetes.ClusterError("context deadline exceeded")
-
-    def uninstall(self, release: Properties) -> None:
-        with memory.opened("kubernetes") as state:
-            if not state.get("releases", {}).pop(f"{release['namespace']}/{release['name']}", None):
-                raise kubernetes.ClusterError(f"uninstall: Release not loaded: {release['name']}: release: not found")
-            for service in services(release):
-                state["objects"].pop(key_of(service), None)
-
-    def close(self) -> None: ...
+RELEASE = "kubernetes:helm.sh/v3:Release"
+RELEASE_SECONDS = 300
+KUBECONFIG = {"kubeconfig", "context", "cluster"}
+REPLACED_BY = {"Deployment": (".spec.selector",), "Secret": (".type",), "Service": (".spec.clusterIP",)}
+CONTENT = ("data", "binaryData", "stringData")
+"""Of ConfigMaps and Secrets."""
 
 
-class PretendKubernetes(kubernetes.Kubernetes):
+class PretendKubernetes(Provider):
+    package = "kubernetes"
     poll_seconds = 0.1
     await_seconds = float(memory.setting("AWAIT_SECONDS", "600"))
 
-    def cluster_of(self, config: Properties) -> kubernetes.Cluster:
-        return PretendCluster()
+    def diff_config(self, olds: Properties, news: Properties) -> Diff:
+        found = changes(olds, news)
+        replaces = {"clusterIdentifier"} if found.get("clusterIdentifier") == "UPDATE" else set[str]()
+        if "clusterIdentifier" in found or not news.get("clusterIdentifier"):
+            # The official one knows a changed kubeconfig of the same cluster by the cluster's address and certificate.
+            replaces |= found.keys() & KUBECONFIG
+        return Diff(found, frozenset(replaces))
+
+    def configure(self, config: Properties) -> None:
+        self.options = {name for name, value in config.items() if reveal(value) in (True, "true")}
+
+    def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
+        if resource.type == RELEASE:
+            return self.check_release(resource, olds, news)
+        meta = dict(reveal(news.get("metadata") or {}))
+        if not meta.get("name"):
+            old = reveal(olds.get("metadata") or {})
+            autonamed = "pulumi.com/autonamed" in (old.get("annotations") or {})
+            meta["name"] = old["name"] if autonamed else unique_name(f"{resource.name}-")
+            meta["annotations"] = {**(meta.get("annotations") or {}), "pulumi.com/autonamed": "true"}
+        return conceal(concealed({**news, "metadata": meta}), news)
+
+    def diff(self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties) -> Diff:
+        if resource.type == RELEASE:
+            found = changes(old_inputs, news)
+            return Diff(found, frozenset(found) & {"name", "namespace"})
+        found = changes(with_namespace(old_inputs), with_namespace(news))
+        kind = news.get("kind", "")
+        rules = [".metadata.name", ".metadata.namespace", *REPLACED_BY.get(kind, ())]
+        mutable = f"enable{kind}Mutable" in self.options and not reveal(news.get("immutable"))
+        if kind in ("ConfigMap", "Secret") and not mutable:
+            rules += [f".{name}" for name in CONTENT]
+        replaces = frozenset(p for p in found if p == "metadata" or any(starts_with(f".{p}", rule) for rule in rules))
+        annotations = reveal(news["metadata"]).get("annotations") or {}
+        same = {"metadata", "metadata.name", "metadata.namespace"}.isdisjoint(found)
+        return Diff(
+            found, replaces, delete_before_replace=bool(replaces) and same and "pulumi.com/autonamed" not in annotations
+        )
+
+    def create(self, resource: Resource, inputs: Properties, preview: bool) -> tuple[str, Properties]:
+        create = "upsertExistingObjects" not in self.options
+        if preview:
+            return "", dry_run(resource, inputs, create=create)
+        if resource.type == RELEASE:
+            return release_id(inputs), self.deployed(inputs, install=True)
+        try:
+            live = cluster.apply(reveal(inputs), create=create)
+        except ClusterError as error:
+            message = f'resource "{resource.urn}" was not successfully created by the Kubernetes API server: {error}'
+            raise ClusterError(message) from error
+        message = (
+            f'resource "{resource.urn}" was successfully created, but the Kubernetes API server '
+            "reported that it failed to fully initialize or become live"
+        )
+        return object_id(live), self.awaited(resource, inputs, live, message)
+
+    def update(
+        self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties, preview: bool
+    ) -> Properties:
+        if preview:
+            return dry_run(resource, news, create=False)
+        if resource.type == RELEASE:
+            return self.deployed(news, install=False)
+        try:
+            live = cluster.apply(reveal(news))
+        except ClusterError as error:
+            raise ClusterError(f'update of resource "{resource.urn}" failed: {error}') from error
+        message = (
+            f'the Kubernetes API server reported that "{object_id(live)}" failed to fully initialize or become live'
+        )
+        return self.awaited(resource, news, live, message)
+
+    def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
+        known = reveal(inputs)
+        if resource.type == RELEASE:
+            stored = cluster.release(known["namespace"], known["name"])
+            return (inputs, release_outputs(inputs, stored)) if stored else None
+        live = cluster.get(known)
+        return (conceal(pruned(known, live), inputs), checkpoint(inputs, live)) if live else None
+
+    def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None:
+        remove = cluster.uninstall if resource.type == RELEASE else cluster.delete
+        remove(reveal(outputs))
+
+    def awaited(self, resource: Resource, inputs: Properties, live: Properties, message: str) -> Properties:
+        """The outputs once the object is ready; InitError, with the object as last seen, at the deadline."""
+        annotated = (live["metadata"].get("annotations") or {}).get("pulumi.com/timeoutSeconds")
+        deadline = time.monotonic() + (resource.timeout or float(annotated or self.await_seconds))
+        while missing := list(not_ready(live)):
+            if time.monotonic() > deadline:
+                reason = f"'{live['metadata']['name']}' timed out waiting to be Ready"
+                raise InitError(object_id(live), checkpoint(inputs, live), f"{message}: {reason}", missing)
+            self.log(resource, missing[0], ephemeral=True)
+            time.sleep(self.poll_seconds)
+            live = cluster.get(live) or live
+        self.log(resource, "", ephemeral=True)
+        return checkpoint(inputs, live)
+
+    def check_release(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
+        inputs = {key: value for key, value in news.items() if value not in (None, "", False, {}, [])}
+        inputs.setdefault("name", olds.get("name") or unique_name(f"{resource.name}-"))
+        inputs.setdefault("namespace", "default")
+        if not inputs.get("skipAwait"):
+            inputs.setdefault("timeout", RELEASE_SECONDS)
+        if not contains(inputs, Unknown):
+            inputs["version"] = cluster.chart(reveal(inputs))["version"]
+        return inputs
+
+    def deployed(self, inputs: Properties, *, install: bool) -> Properties:
+        """The outputs of the release that Helm has stored; InitError when it tried and failed."""
+        its = reveal(inputs)
+        before = cluster.release(its["namespace"], its["name"])
+        try:
+            cluster.deploy(its, install=install)
+        except ClusterError as error:
+            # Without a new revision nothing was tried: the name is in use, or another operation is pending.
+            stored = cluster.release(its["namespace"], its["name"])
+            if not stored or (before and stored["version"] == before["version"]):
+                raise
+            id_ = release_id(inputs)
+            message = (
+                f'Helm release "{id_}" {"was created, but " if install else ""}failed to initialize completely. '
+                "Use Helm CLI to investigate: failed to become available within allocated timeout. "
+                f"Error: Helm Release {id_}: {error}"
+            )
+            raise InitError(id_, release_outputs(inputs, stored), message) from error
+        return release_outputs(inputs, cluster.release(its["namespace"], its["name"]) or {})
 
 
-def identity(manifest: Properties) -> tuple[str, str]:
-    meta = manifest["metadata"]
-    return meta.get("namespace") or ("default" if kubernetes.is_namespaced(manifest) else ""), meta["name"]
+def dry_run(resource: Resource, inputs: Properties, *, create: bool) -> Properties:
+    """What the server says that `inputs` would become; `inputs` themselves when it cannot say."""
+    if resource.type == RELEASE:
+        return {**inputs, "status": UNKNOWN, "resourceNames": UNKNOWN, "__inputs": Secret(inputs)}
+    if contains(inputs, Unknown):
+        return inputs
+    try:
+        live = cluster.apply(reveal(inputs), create=create, dry_run=True)
+    except ClusterError:
+        return inputs
+    live.pop("status", None)
+    return checkpoint(inputs, live)
 
 
-def key_of(manifest: Properties) -> str:
-    return "/".join((manifest["kind"], *identity(manifest)))
+def not_ready(live: Properties) -> Iterator[str]:
+    """What a Deployment or Service still lacks."""
+    status = live.get("status") or {}
+    match live["kind"]:
+        case "Deployment":
+            conditions = {c["type"]: c for c in status.get("conditions") or []}
+            if status.get("observedGeneration", 0) < live["metadata"]["generation"]:
+                yield "Deployment controller has not seen the change"
+            if conditions.get("Available", {}).get("status") != "True":
+                yield "Minimum number of live Pods was not attained"
+        case "Service" if live["spec"].get("type") == "LoadBalancer":
+            if not (status.get("loadBalancer") or {}).get("ingress"):
+                yield "Service was not allocated an IP address; does your cloud provider support this?"
 
 
-def fail(key: str) -> None:
-    if message := memory.faults("fail").get(key):
-        raise kubernetes.ClusterError(message)
+def release_id(inputs: Properties) -> str:
+    return f"{reveal(inputs['namespace'])}/{reveal(inputs['name'])}"
 
 
-def start(state: dict[str, Any]) -> None:
-    """The cluster as k3s leaves it."""
-    if "objects" not in state:
-        state["objects"] = {}
-        keep(state["objects"], service("traefik", {"web": 80, "websecure": 443}))
+def release_outputs(inputs: Properties, stored: Properties) -> Properties:
+    chart = stored["chart"]["metadata"]
+    status = {
+        "status": stored["info"]["status"],
+        "name": stored["name"],
+        "namespace": stored["namespace"],
+        "revision": stored["version"],
+        "chart": chart["name"],
+        "version": chart["version"],
+        "appVersion": chart["appVersion"],
+    }
+    return {**inputs, "version": chart["version"], "status": status, "__inputs": Secret(inputs)}
 
 
-def service(name: str, ports: dict[str, int], kind: str = "LoadBalancer") -> Properties:
+def checkpoint(inputs: Properties, live: Properties) -> Properties:
+    """The object as the outputs: the live one, secret where the inputs are, and every Secret's content."""
     return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"namespace": "kube-system", "name": name},
-        "spec": {"type": kind, "ports": [{"name": n, "port": p, "protocol": "TCP"} for n, p in ports.items()]},
+        **concealed(conceal(live, inputs)),
+        "__inputs": inputs,
+        "__initialApiVersion": live["apiVersion"],
+        "__fieldManager": "pulumi-kubernetes",
     }
 
 
-def services(release: Properties) -> Iterator[Properties]:
-    """The Services of Cilium's chart that these values switch on."""
-    hubble = (release.get("values") or {}).get("hubble") or {}
-    if release["chart"].rstrip("/").split("/")[-1].startswith("cilium"):
-        for part, ports in (("relay", {"relay": 80}), ("ui", {"http": 80})):
-            values = hubble.get(part) or {}
-            if values.get("enabled"):
-                yield service(f"hubble-{part}", ports, (values.get("service") or {}).get("type", "ClusterIP"))
+def concealed(its: Properties) -> Properties:
+    """A Secret with its content secret; another object as it is."""
+    content = CONTENT if its.get("kind") == "Secret" else ()
+    return {k: Secret(v) if k in content and not isinstance(v, Secret) else v for k, v in its.items()}
 
 
-def keep(objects: dict[str, Any], manifest: Properties) -> Properties:
-    """Store the object as an API server would show it, ready at once unless it is told to hang."""
-    key, (namespace, name) = key_of(manifest), identity(manifest)
-    old = objects.get(key)
-    live: Properties = copy.deepcopy(manifest)
-    live["metadata"] |= {"name": name, "uid": f"pretend-{key}", "creationTimestamp": CREATED}
-    if namespace:
-        live["metadata"]["namespace"] = namespace
-    generation = old["metadata"]["generation"] + (old.get("spec") != live.get("spec")) if old else 1
-    live["metadata"] |= {"generation": generation, "resourceVersion": str(len(objects) + generation)}
-    if old and "status" in old:
-        live["status"] = old["status"]
-    if manifest["kind"] == "Deployment" and key not in memory.faults("hang"):
-        replicas = live["spec"].get("replicas", 1)
-        live["status"] = {
-            "observedGeneration": generation,
-            **dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "updatedReplicas"), replicas),
-            "conditions": [
-                {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
-                {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
-            ],
-        }
-    objects[key] = live
+def pruned(inputs: Any, live: Any) -> Any:
+    """`live` in the shape of `inputs`: what the program set, as it is now."""
+    if isinstance(inputs, dict) and isinstance(live, dict):
+        return {key: pruned(value, live[key]) for key, value in inputs.items() if key in live}
+    if isinstance(inputs, list) and isinstance(live, list) and len(inputs) == len(live):
+        return [pruned(a, b) for a, b in zip(inputs, live, strict=True)]
     return live
 
 
-def settle(state: dict[str, Any]) -> None:
-    """Give each LoadBalancer Service the next free address of the pool, once Cilium runs, in order of creation."""
-    objects = state["objects"]
-    if not any(r["info"]["status"] == "deployed" for r in state.get("releases", {}).values()):
-        return
-    balanced = [o for o in objects.values() if o["kind"] == "Service" and o["spec"].get("type") == "LoadBalancer"]
-    addresses = list(pool(objects))
-    for balancer in balanced:
-        # A pool that moved takes its addresses along; no pool at all may be one that is just being replaced.
-        if addresses and not set(ips(balancer)) <= set(addresses):
-            balancer.pop("status", None)
-    taken = {ip for balancer in balanced for ip in ips(balancer)}
-    free = (address for address in addresses if address not in taken)
-    for balancer in balanced:
-        if (
-            key_of(balancer) not in memory.faults("hang")
-            and not balancer.get("status")
-            and (address := next(free, None))
-        ):
-            balancer["status"] = {"loadBalancer": {"ingress": [{"ip": address}]}}
+def object_id(live: Properties) -> str:
+    meta = live["metadata"]
+    return f"{meta['namespace']}/{meta['name']}" if meta.get("namespace") else str(meta["name"])
 
 
-def ips(balancer: Properties) -> list[str]:
-    return [ingress["ip"] for ingress in balancer.get("status", {}).get("loadBalancer", {}).get("ingress", [])]
+def with_namespace(inputs: Properties) -> Properties:
+    """The inputs with the namespace that an absent one means."""
+    meta = reveal(inputs.get("metadata"))
+    if not isinstance(meta, dict) or meta.get("namespace") or not cluster.namespaced(inputs):
+        return inputs
+    return {**inputs, "metadata": {**meta, "namespace": "default"}}
 
 
-def pool(objects: dict[str, Any]) -> Iterator[str]:
-    """Addresses from ConfigMap kube-system/bgp-config, then from CiliumLoadBalancerIPPool objects."""
-    blocks: list[str] = []
-    if configured := objects.get("ConfigMap/kube-system/bgp-config"):
-        for entry in (yaml.safe_load(configured["data"]["config.yaml"]) or {}).get("address-pools") or []:
-            blocks += entry["addresses"]
-    for item in objects.values():
-        if item["kind"] == "CiliumLoadBalancerIPPool":
-            listed = item["spec"].get("blocks") or item["spec"].get("cidrs") or []
-            blocks += [block.get("cidr") or f"{block['start']}-{block.get('stop', block['start'])}" for block in listed]
-    for block in blocks:
-        first, _, last = block.partition("-")
-        if last:
-            start, stop = ipaddress.IPv4Address(first.strip()), ipaddress.IPv4Address(last.strip())
-            yield from (str(ipaddress.IPv4Address(n)) for n in range(int(start), int(stop) + 1))
-        else:
-            yield from (str(address) for address in ipaddress.IPv4Network(block))
+def starts_with(path: str, rule: str) -> bool:
+    """Whether the property at `path` is the one at `rule`, in it, or around it."""
+    return (path + ".").replace("[", ".").startswith(rule + ".") or rule.startswith(path + ".")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import bgp, clock, memory
-from simulator.kubernetes import settle
+from simulator.cluster import settle
 from simulator.lxd_api import LxdApi
 
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"

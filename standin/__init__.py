@@ -1,1 +1,1 @@
-"""Stand-ins for the official provider plugins, for machines that cannot download them. What they do is real."""
+"""Stand-in for the official command plugin, for machines that cannot download it. What it does is real."""

@@ -18,9 +18,12 @@ def simulated(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_has_its_own_code_and_output_and_the_providers_are_named(tmp_path: Path) -> None:
-    done = simulated(tmp_path, "sh", "-c", "echo $PULUMI_DEBUG_PROVIDERS; exit 7")
+    asked = "echo $PULUMI_DEBUG_PROVIDERS; echo $PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION; exit 7"
+    done = simulated(tmp_path, "sh", "-c", asked)
     assert done.returncode == 7
-    assert [pair.split(":")[0] for pair in done.stdout.strip().split(",")] == ["command", "kubernetes", "linode"]
+    attached, no_downloads = done.stdout.split()
+    assert [pair.split(":")[0] for pair in attached.split(",")] == ["command", "kubernetes", "linode"]
+    assert no_downloads == "true"
     assert "kubernetes is SIMULATED; linode is SIMULATED" in done.stderr
 
 

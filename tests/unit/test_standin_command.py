@@ -21,7 +21,7 @@ from google.protobuf import empty_pb2
 from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grpc
 
 from standin.command import Command
-from standin.serve import UNKNOWN, Secret, decode_properties, encode_properties, serve
+from standin.serve import UNKNOWN, Secret, attached, decode_properties, encode_properties, serve
 
 PATH = os.pathsep.join(
     [str(Path(sys.executable).parent), str(Path(__file__).parents[2] / ".cache" / "bin"), os.environ["PATH"]]
@@ -303,13 +303,13 @@ def test_the_engine_runs_it_and_keeps_its_secrets(machine: Machine, tmp_path: Pa
     (tmp_path / "Pulumi.yaml").write_text("name: tiny\nruntime: python\n")
     (tmp_path / "__main__.py").write_text(PROGRAM)
     written = tmp_path / "written"
-    port, stop = serve(Command)
+    served = serve(Command)
     environment = {
         **os.environ,
         "PATH": PATH,
         "CONNECTION": json.dumps(machine.connection()),
         "WRITTEN": str(written),
-        "PULUMI_DEBUG_PROVIDERS": f"command:{port}",
+        **attached({"command": served}),
         "PULUMI_BACKEND_URL": f"file://{tmp_path}",
         "PULUMI_CONFIG_PASSPHRASE": "for this test only",
     }
@@ -331,4 +331,4 @@ def test_the_engine_runs_it_and_keeps_its_secrets(machine: Machine, tmp_path: Pa
     assert not written.exists()
     assert "canary" not in output
     assert "PRIVATE KEY" not in output
-    stop()
+    served[1]()
