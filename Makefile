@@ -4,6 +4,8 @@ STACK ?= dev
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PULUMI_SKIP_UPDATE_CHECK := true
+# Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
+unexport SSH_AUTH_SOCK
 
 .PHONY: setup python test test-lxd lint preview up destroy lab lab-down e2e demo bench
 

@@ -104,7 +104,8 @@ def run(
         create=script.command(connection.user, name),
         delete=None if delete is None else delete.command(connection.user, name),
         stdin=stdin,
-        logging=remote.Logging.NONE if secret_output else None,
+        # Standard output is the answer, perhaps one long line, of which the plugin could not log more than 64 KiB.
+        logging=remote.Logging.NONE if secret_output else remote.Logging.STDERR,
         add_previous_output_in_env=False,
         opts=opts,
     )

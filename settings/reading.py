@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from settings import agent
 from settings.checks import ADMIN_CIDRS, SECRETS, ended, problems
 from settings.models import ExistingSettings, LinodeSettings, Settings
 from settings.problems import ConfigurationError, Problem
@@ -78,12 +79,15 @@ def load() -> Settings:
             secrets[root] = text
         else:
             values[root] = _decoded(text)
+    found = list(filter(None, [agent.problem()]))
     try:
         settings = parse(values, secrets)
     except ConfigurationError as error:
-        for problem in error.problems:
-            pulumi.log.error(problem)
-        raise SystemExit(SHOWN_BY_PULUMI) from None
+        found += error.problems
+    for problem in found:
+        pulumi.log.error(problem)
+    if found:
+        raise SystemExit(SHOWN_BY_PULUMI)
     for warning in ended(settings):
         pulumi.log.warn(warning)
     return settings

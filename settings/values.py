@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from settings.versions import HUBBLE_METRICS
 
-HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+HOST_KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521")
 RESERVED_ASNS = {
     0: "reserved (RFC 7607)",
     23456: "AS_TRANS, a placeholder for 4-byte numbers (RFC 6793)",
@@ -312,6 +312,11 @@ def _word(value: str) -> str:
 def _host_key(value: str) -> str:
     words = value.split()
     place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
+    if place is None and "ssh-rsa" in words:
+        raise refusal(
+            "is ssh-rsa; the command plugin asks for its signature with SHA-1, which OpenSSH refuses from 8.8 on, so "
+            "nothing would connect. Take another of the machine's keys: ssh-keyscan -t ed25519 ADDRESS"
+        )
     if place is None:
         what = (
             "a fingerprint, from which no key can be pinned"

@@ -1,16 +1,35 @@
-"""command:remote:Command over real SSH, as pulumi-command 1.2.1 does it."""
+"""command:remote:Command over real SSH, as pulumi-command 1.2.1 does it: what that refuses is refused here too."""
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 import asyncssh
 
-from standin.serve import UNKNOWN, Diff, Properties, Provider, Resource, Secret, changes, conceal, reveal, unique_name
+from standin.serve import (
+    UNKNOWN,
+    CheckError,
+    Diff,
+    Properties,
+    Provider,
+    Resource,
+    Secret,
+    changes,
+    conceal,
+    reveal,
+    unique_name,
+)
 
 DEFAULTS = {"user": "root", "port": 22, "dialErrorLimit": 10, "perDialTimeout": 15}
+# What it knows. The official one knows more: an environment, which sshd refuses by default, passwords and agents.
+INPUTS = ("connection", "create", "update", "delete", "triggers", "stdin", "logging", "addPreviousOutputInEnv")
+CONNECTION = ("host", "privateKey", "hostKey", *DEFAULTS)
+LONGEST_LINE = 65535
+"""Bytes. Of a longer line the official one logs nothing, and then waits for ever."""
 # Seconds before the second attempt to dial, growth, and the longest pause.
 FIRST_PAUSE, PAUSE_GROWTH, LONGEST_PAUSE = 0.1, 1.5, 5.0
 LOGGED = {"stdoutAndStderr": {"stdout", "stderr"}, "stdout": {"stdout"}, "stderr": {"stderr"}, "none": set[str]()}
@@ -22,11 +41,14 @@ class Command(Provider):
     def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
         if resource.type != "command:remote:Command":
             raise ValueError(f"{resource.type}: only command:remote:Command has a stand-in")
+        known(news, INPUTS)
         inputs = dict(news)
         if isinstance(connection := reveal(inputs.get("connection")), dict):
+            known(connection, (*CONNECTION, "proxy"))
             connection = {**DEFAULTS, **connection}
-            if isinstance(connection.get("proxy"), dict):
-                connection["proxy"] = {**DEFAULTS, **connection["proxy"]}
+            if isinstance(proxy := connection.get("proxy"), dict):
+                known(proxy, CONNECTION)
+                connection["proxy"] = {**DEFAULTS, **proxy}
             inputs["connection"] = Secret(connection)
         return inputs
 
@@ -60,27 +82,30 @@ class Command(Provider):
         return conceal({**inputs, **outputs}, inputs)
 
     async def execute(self, resource: Resource, command: str, inputs: Properties, previous: Properties) -> Properties:
-        environment = dict(inputs.get("environment") or {})
-        if inputs.get("addPreviousOutputInEnv", True):
-            environment |= {f"PULUMI_COMMAND_{name.upper()}": text for name, text in previous.items() if text}
+        if inputs.get("addPreviousOutputInEnv", True) and any(previous.values()):
+            self.log(resource, "Unable to set PULUMI_COMMAND_…: sshd accepts no such variables by default", "WARNING")
         logged = LOGGED[inputs.get("logging") or "stdoutAndStderr"]
-        written: dict[str, list[str]] = {"stdout": [], "stderr": [], "both": []}
+        written: dict[str, list[str]] = {"stdout": [], "stderr": [], "both": [], "logged": []}
 
         async def collect(name: str, reader: asyncssh.SSHReader[str]) -> None:
             while text := await reader.read(65536):
                 written[name].append(text)
                 written["both"].append(text)
-                for line in text.splitlines() if name in logged else []:
-                    self.log(resource, line, ephemeral=True)
+                if name in logged:
+                    written["logged"].append(text)
+                    for line in text.splitlines():
+                        self.log(resource, line, ephemeral=True)
 
         async with contextlib.AsyncExitStack() as stack:
             client = await self.connect(resource, inputs["connection"], stack)
-            process = await client.create_process(command, env=environment, errors="replace")
+            process = await client.create_process(command, errors="replace")
             with contextlib.suppress(OSError):  # a command that has ended already read none of it
                 process.stdin.write(inputs.get("stdin") or "")
                 process.stdin.write_eof()
             await asyncio.gather(collect("stdout", process.stdout), collect("stderr", process.stderr))
             await process.wait_closed()
+        if any(len(line.encode()) > LONGEST_LINE for line in "".join(written["logged"]).split("\n")):
+            raise RuntimeError(f"a line of more than {LONGEST_LINE} bytes to log: the official plugin would never end")
         if process.exit_status != 0:
             raise RuntimeError(f"{exit_reason(process)}: running {quoted(command)}:\n{''.join(written['both'])}")
         return {name: "".join(written[name]).removesuffix("\n") for name in previous}
@@ -89,6 +114,7 @@ class Command(Provider):
         self, resource: Resource, connection: Properties, stack: contextlib.AsyncExitStack
     ) -> asyncssh.SSHClientConnection:
         """A connection that ends with `stack`, through at most one proxy, tried until `dialErrorLimit` errors."""
+        options = authentication(connection)
         tunnel, via = None, ""
         if proxy := connection.get("proxy"):
             via = "proxy: "
@@ -96,14 +122,16 @@ class Command(Provider):
                 tunnel = await self.connect(resource, proxy, stack)
             except RuntimeError as error:
                 raise RuntimeError(f"{via}{error}") from error
-        options = authentication(connection)
         pause, limit, failed = FIRST_PAUSE, connection["dialErrorLimit"], 0
         while True:
             try:
                 client = await dial(connection, tunnel, options)
             except (OSError, asyncssh.Error) as error:
+                reason = dial_reason(connection, error)
+                if tunnel and limit and not isinstance(error, asyncssh.ChannelOpenError):
+                    # It tries again over the one connection that the proxy has opened, which is closed by then.
+                    failed, reason = limit, "ssh: handshake failed: EOF"
                 if 0 <= limit <= failed:
-                    reason = dial_reason(connection, error)
                     raise RuntimeError(f"{via}after {failed} failed attempts: {reason}") from error
             else:
                 return await stack.enter_async_context(client)
@@ -113,12 +141,21 @@ class Command(Provider):
             pause = min(pause * PAUSE_GROWTH, LONGEST_PAUSE)
 
 
+def known(given: Iterable[str], names: Iterable[str]) -> None:
+    """CheckError for a name that is not one of `names`; the engine's own start with two underscores."""
+    for name in given:
+        if name not in names and name != "version" and not name.startswith("__"):
+            raise CheckError(name, f"{name} is not known to the stand-in, or to the official plugin")
+
+
 async def dial(
     connection: Properties, tunnel: asyncssh.SSHClientConnection | None, options: Properties
 ) -> asyncssh.SSHClientConnection:
     address = (connection["host"], int(connection["port"]))
     # As in the official plugin perDialTimeout bounds the TCP connection, not the handshake after it.
     options = {**options, "login_timeout": 0, "keepalive_interval": 0, "config": None, "agent_path": None}
+    if options.get("server_host_key_algs") == ["ssh-rsa"]:  # with SHA-1, which no OpenSSH from 8.8 on offers
+        raise asyncssh.KeyExchangeFailed("ssh: no common algorithm for host key; client offered: [ssh-rsa]")
     if tunnel:
         return await asyncssh.connect(*address, tunnel=tunnel, **options)
     sock = await asyncio.to_thread(socket.create_connection, address, connection["perDialTimeout"] or None)
@@ -127,6 +164,12 @@ async def dial(
 
 
 def authentication(connection: Properties) -> Properties:
+    if agent := os.environ.get("SSH_AUTH_SOCK"):  # dialled though a private key is given
+        with socket.socket(socket.AF_UNIX) as its:
+            try:
+                its.connect(agent)
+            except OSError as error:
+                raise RuntimeError(f"dial unix {agent}: connect: {(error.strerror or '').lower()}") from error
     options: Properties = {
         "username": connection["user"],
         "password": connection.get("password"),
@@ -150,6 +193,8 @@ def dial_reason(connection: Properties, error: Exception) -> str:
             return "ssh: handshake failed: ssh: host key mismatch"
         case asyncssh.PermissionDenied():
             return "ssh: handshake failed: ssh: unable to authenticate, no supported methods remain"
+        case asyncssh.ChannelOpenError():
+            return f"ssh: rejected: connect failed ({error.reason})"
         case asyncssh.Error():
             return f"ssh: handshake failed: {error}"
         case _:

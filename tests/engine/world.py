@@ -60,6 +60,7 @@ class World:
     def __enter__(self) -> Self:
         for name, value in {**world(self.folder), "PATH": PATH, "PULUMI_SKIP_UPDATE_CHECK": "true"}.items():
             self.monkeypatch.setenv(name, value)
+        self.monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
         self.monkeypatch.setattr(PretendKubernetes, "await_seconds", 2)
         linode = self.setting("host")["kind"] == "linode"
         self.host = PretendHost(public_key(self.secrets[KEY]), cloud=linode).__enter__()

@@ -206,7 +206,7 @@ def test_a_command_whose_output_is_secret_is_not_logged(its: Graph) -> None:
     assert {resource.name for resource in secret} == {"k3s-token", "k3s-kubeconfig"}
     for resource in its:
         if resource.type == COMMAND:
-            assert (resource.inputs.get("logging") == "none") == (resource in secret), resource.name
+            assert resource.inputs["logging"] == ("none" if resource in secret else "stderr"), resource.name
             assert resource.inputs["addPreviousOutputInEnv"] is False
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -116,8 +117,9 @@ class TestSecrets:
 
 
 @pytest.fixture
-def stack() -> Iterator[dict[str, str]]:
+def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """The configuration as Pulumi hands it over: everything is text, keys carry the project's name."""
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
     config = {f"{pulumi.get_project()}:{root}": json.dumps(value) for root, value in BASE.items()}
     yield config
     set_all_config({}, [])
@@ -157,6 +159,24 @@ class TestLoad:
         first, second = self.messages(config, [], capsys)
         assert 'bgp: "control-plane" is not a map' in first
         assert "sshPrivateKey: missing" in second
+
+    def test_an_agent_that_is_gone_is_a_problem_and_one_that_answers_is_none(
+        self,
+        stack: dict[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        path = tmp_path / "agent"
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(path))
+        config = stack | {self.KEY: PRIVATE}
+        (message,) = self.messages(config, [self.KEY], capsys)
+        assert f"SSH_AUTH_SOCK: no agent answers at {path}" in message
+        assert message.endswith("Run again after: unset SSH_AUTH_SOCK")
+        with socket.socket(socket.AF_UNIX) as alive:
+            alive.bind(str(path))
+            alive.listen()
+            assert settings.load().ssh_private_key == PRIVATE
 
     def test_a_secret_that_is_not_encrypted(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
         (message,) = self.messages(stack | {self.KEY: PRIVATE}, [], capsys)

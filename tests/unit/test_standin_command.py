@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,25 @@ def failure(action: Callable[[], object]) -> str:
     return message
 
 
+@contextmanager
+def logged(stub: Stub) -> Iterator[list[str]]:
+    """What the provider writes to an engine's log meanwhile."""
+    messages: list[str] = []
+
+    class Engine(engine_pb2_grpc.EngineServicer):
+        def Log(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
+            messages.append(request.message)
+            return empty_pb2.Empty()
+
+    server = grpc.server(futures.ThreadPoolExecutor(2))
+    engine_pb2_grpc.add_EngineServicer_to_server(Engine(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    stub.Handshake(provider_pb2.ProviderHandshakeRequest(engine_address=f"127.0.0.1:{port}"))
+    yield messages
+    server.stop(None)
+
+
 def test_output_is_captured_without_its_last_newline(stub: Stub, machine: Machine) -> None:
     outputs = create(stub, {"connection": machine.connection(), "create": "cat; echo; echo no >&2", "stdin": "a\n"})
     assert (outputs["stdout"], outputs["stderr"]) == ("a\n", "no")
@@ -179,6 +199,31 @@ def test_another_host_key_is_refused(stub: Stub, machine: Machine) -> None:
     message = failure(lambda: create(stub, {"connection": machine.connection(hostKey=other), "create": "true"}))
     assert message == "after 0 failed attempts: ssh: handshake failed: ssh: host key mismatch"
     assert machine.sessions == 0
+
+
+def test_an_rsa_host_key_cannot_be_pinned(stub: Stub, machine: Machine) -> None:
+    rsa = asyncssh.generate_private_key("ssh-rsa", key_size=2048).export_public_key().decode()
+    message = failure(lambda: create(stub, {"connection": machine.connection(hostKey=rsa), "create": "true"}))
+    assert "no common algorithm for host key" in message
+
+
+def test_a_stale_agent_is_an_error_though_a_key_is_given(
+    stub: Stub, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = tmp_path / "agent"
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(agent))
+    inputs = {"connection": machine.connection(), "create": "echo in"}
+    assert failure(lambda: create(stub, inputs)) == f"dial unix {agent}: connect: no such file or directory"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(agent))
+    assert failure(lambda: create(stub, inputs)) == f"dial unix {agent}: connect: connection refused"
+    with socket.socket(socket.AF_UNIX) as listening:
+        agent.unlink()
+        listening.bind(str(agent))
+        listening.listen()
+        assert create(stub, inputs)["stdout"] == "in"
+    monkeypatch.setenv("SSH_AUTH_SOCK", "")
+    assert create(stub, inputs)["stdout"] == "in"
 
 
 def test_another_user_key_is_refused(stub: Stub, machine: Machine) -> None:
@@ -213,6 +258,24 @@ def test_a_proxy_carries_the_connection(stub: Stub, machine: Machine) -> None:
     assert machine.forwarded == [("127.0.0.1", machine.port)]
 
 
+def test_a_handshake_through_a_proxy_has_one_chance(stub: Stub, machine: Machine) -> None:
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
+    connection = machine.connection(hostKey=other, dialErrorLimit=2, proxy=machine.connection())
+    message = failure(lambda: create(stub, {"connection": connection, "create": "true"}))
+    assert message == "proxy: after 2 failed attempts: ssh: handshake failed: EOF"
+    assert len(machine.forwarded) == 1
+
+
+def test_a_closed_port_behind_a_proxy_is_dialled_as_often_as_allowed(stub: Stub, machine: Machine) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        connection = machine.connection(port=port, dialErrorLimit=2, proxy=machine.connection())
+        message = failure(lambda: create(stub, {"connection": connection, "create": "true"}))
+    assert message.startswith("proxy: after 2 failed attempts: ssh: rejected: connect failed (")
+    assert len(machine.forwarded) == 3
+
+
 def test_an_error_at_the_proxy_says_so(stub: Stub, machine: Machine) -> None:
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     connection = machine.connection(proxy=machine.connection(hostKey=other))
@@ -224,15 +287,20 @@ def test_update_runs_its_own_command_else_that_of_create(stub: Stub, machine: Ma
     inputs = {"connection": machine.connection(), "create": "echo created"}
     state = create(stub, inputs)
     assert update(stub, state, {**inputs, "update": "echo updated"})["stdout"] == "updated"
-    assert update(stub, state, {**inputs, "environment": {"A": "1"}})["stdout"] == "created"
+    assert update(stub, state, {**inputs, "stdin": "other"})["stdout"] == "created"
 
 
-def test_what_was_written_before_is_in_the_environment_unless_refused(stub: Stub, machine: Machine) -> None:
-    inputs = {"connection": machine.connection(), "create": "echo first"}
-    inputs["update"] = 'echo "<$PULUMI_COMMAND_STDOUT>"'
-    state = create(stub, inputs)
-    assert update(stub, state, inputs)["stdout"] == "<first>"
-    assert update(stub, state, {**inputs, "addPreviousOutputInEnv": False})["stdout"] == "<>"
+@pytest.mark.parametrize(
+    ("inputs", "unknown"),
+    [
+        ({"environment": {"A": "1"}}, "environment"),
+        ({"connection": {"host": "h", "timeout": 1}}, "timeout"),
+        ({"connection": {"host": "h", "proxy": {"host": "p", "proxy": {"host": "q"}}}}, "proxy"),
+    ],
+)
+def test_what_it_does_not_know_is_refused(stub: Stub, inputs: dict[str, Any], unknown: str) -> None:
+    response = stub.Check(provider_pb2.CheckRequest(urn=URN, type=COMMAND, news=encode_properties(inputs)))
+    assert [failure.property for failure in response.failures] == [unknown]
 
 
 def test_delete_runs_its_command_with_the_connection_of_the_state(stub: Stub, machine: Machine) -> None:
@@ -276,25 +344,36 @@ def test_a_preview_dials_nothing_and_knows_no_output(stub: Stub, machine: Machin
 
 
 @pytest.mark.parametrize(
-    ("logging", "logged"), [(None, ["out", "err"]), ("none", []), ("stdout", ["out"]), ("stderr", ["err"])]
+    ("logging", "expected"), [(None, ["out", "err"]), ("none", []), ("stdout", ["out"]), ("stderr", ["err"])]
 )
-def test_output_is_logged_as_asked(stub: Stub, machine: Machine, logging: str | None, logged: list[str]) -> None:
-    messages: list[str] = []
-
-    class Engine(engine_pb2_grpc.EngineServicer):
-        def Log(self, request: Any, context: Any) -> Any:  # noqa: N802 - the protocol's name
-            messages.append(request.message)
-            return empty_pb2.Empty()
-
-    server = grpc.server(futures.ThreadPoolExecutor(2))
-    engine_pb2_grpc.add_EngineServicer_to_server(Engine(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    stub.Handshake(provider_pb2.ProviderHandshakeRequest(engine_address=f"127.0.0.1:{port}"))
+def test_output_is_logged_as_asked(stub: Stub, machine: Machine, logging: str | None, expected: list[str]) -> None:
     inputs = {"connection": machine.connection(), "create": "echo out; echo err >&2"}
-    create(stub, inputs if logging is None else {**inputs, "logging": logging})
-    server.stop(None)
-    assert sorted(messages) == sorted(logged)
+    with logged(stub) as messages:
+        create(stub, inputs if logging is None else {**inputs, "logging": logging})
+    assert sorted(messages) == sorted(expected)
+
+
+@pytest.mark.parametrize(("logging", "length"), [("none", 65536), (None, 65535), ("stderr", 65536)])
+def test_a_long_line_is_fine_unless_it_is_to_be_logged(
+    stub: Stub, machine: Machine, logging: str | None, length: int
+) -> None:
+    inputs = {"connection": machine.connection(), "create": f"printf '%{length}s'", "logging": logging}
+    assert len(create(stub, inputs)["stdout"]) == length
+
+
+def test_a_line_that_is_too_long_to_be_logged_is_refused(stub: Stub, machine: Machine) -> None:
+    inputs = {"connection": machine.connection(), "create": "printf '%65536s'"}
+    assert "the official plugin would never end" in failure(lambda: create(stub, inputs))
+
+
+def test_previous_output_is_warned_of_unless_it_is_not_wanted(stub: Stub, machine: Machine) -> None:
+    inputs = {"connection": machine.connection(), "create": "echo one", "logging": "none"}
+    state = create(stub, inputs)
+    with logged(stub) as messages:
+        update(stub, state, inputs)
+        assert messages == ["Unable to set PULUMI_COMMAND_…: sshd accepts no such variables by default"]
+        update(stub, state, {**inputs, "addPreviousOutputInEnv": False})
+    assert len(messages) == 1
 
 
 @pytest.mark.engine
