@@ -43,4 +43,7 @@ if [ -d /run/systemd/system ]; then
     # Socket activation alone starts the nodes only when somebody asks LXD for something.
     systemctl enable --quiet snap.lxd.daemon 2>/dev/null || systemctl enable --quiet lxd 2>/dev/null || true
 fi
-echo "$await_seen"
+lxd=$await_seen
+# LXD makes a bridge's rules with one of them. The snap has its own; Debian's package asks for neither.
+case $lxd in /var/lib/lxd/*) command -v iptables >/dev/null || command -v nft >/dev/null || apt_install iptables ;; esac
+echo "$lxd"

@@ -39,6 +39,7 @@ def systemd(machine: Machine, body: str = "") -> None:
 @pytest.mark.parametrize("path", [SNAP, DEBIAN])
 def test_adopts_an_lxd_that_answers(machine: Machine, path: str) -> None:
     runs_already(machine, path)
+    machine.fake("iptables")
     machine.fake("snap")
     machine.fake("apt-get")
     before = machine.files()
@@ -66,11 +67,24 @@ def test_installs_the_package_where_there_is_no_snapd(machine: Machine) -> None:
     machine.fake("apt-get", f'[ "${{4}}" != install ] || {{ {listens(DEBIAN)}\n}}')
     done = machine.run("lxd_install.sh", "5")
     assert (done.returncode, done.stdout) == (0, f"{DEBIAN}\n"), done.stderr
-    assert [line for line in machine.ran if " install " in line][-1].endswith(" lxd dnsmasq-base")
+    installed = [line.partition("--no-install-recommends ")[2] for line in machine.ran if " install " in line]
+    assert installed[-2:] == ["lxd dnsmasq-base", "iptables"]
+
+
+@pytest.mark.parametrize("firewall", ["iptables", "nft"])
+def test_a_package_without_what_its_bridge_needs_gets_it(machine: Machine, firewall: str) -> None:
+    runs_already(machine, DEBIAN)
+    machine.fake("apt-get")
+    assert machine.run("lxd_install.sh", "5").stdout == f"{DEBIAN}\n"
+    assert [line for line in machine.ran if line.endswith(" install -y --no-install-recommends iptables")]
+    machine.fake(firewall)
+    assert machine.run("lxd_install.sh", "5").stdout == f"{DEBIAN}\n"
+    assert not [line for line in machine.ran if line.startswith("apt-get")]
 
 
 def test_starts_an_lxd_that_is_installed(machine: Machine) -> None:
     systemd(machine, f'[ "$*" = "start lxd.socket lxd.service" ] || exit 5{listens(DEBIAN)}')
+    machine.fake("iptables")
     machine.fake("lxd")
     machine.fake("snap")
     done = machine.run("lxd_install.sh", "5")
