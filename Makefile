@@ -52,10 +52,12 @@ destroy: setup
 demo: setup
 	@python -m scripts.demo
 
-# The program on real LXD, Kubernetes, Cilium and FRR, on this machine. MODE: configmap or control-plane.
+# The program on real LXD, Kubernetes, Cilium and FRR, in containers of their own. MODE: configmap or control-plane.
+# HOST: fresh (the program installs what it needs) or prepared.
 MODE ?= configmap
+HOST ?= fresh
 lab: setup
-	@python -m lab.stack up $(MODE)
+	@python -m lab.stack up $(MODE) $(HOST)
 
 lab-down: setup
 	@python -m lab.stack destroy
@@ -63,8 +65,8 @@ lab-down: setup
 # The same, checked from outside in both modes, and taken down.
 e2e: setup
 	pytest -m e2e -v --durations=0 tests/e2e
-	@scripts/setup-gobgp
-	pytest -m e2e -v -n 2 tests/scripts  # with the FRR that the lab has installed
+	@scripts/setup-routers
+	pytest -m e2e -v -n 2 tests/scripts  # in namespaces of their own
 
 # Preview and no-op up against the engine's floor, simulated, for docs/performance.md. Best on a machine that is idle.
 bench: setup

@@ -1,34 +1,40 @@
-"""Serve a folder read-only over HTTP: the lab's source of the k3s installer and of its releases.
+"""Serve folders read-only over HTTPS, each under the name of its folder. Runs by itself, on the lab's internet.
 
-usage: python -m lab.serve FOLDER ADDRESS PORT
+usage: serve.py FOLDER CERTIFICATE KEY
 """
 
-import functools
 import http.server
-import socket
+import ssl
 import sys
-from typing import IO
-
-_IP_FREEBIND = 15  # linux/in.h; the bridge that carries ADDRESS is made later, by the program under test
+from pathlib import Path
 
 
 class Server(http.server.ThreadingHTTPServer):
-    def server_bind(self) -> None:
-        self.socket.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        super().server_bind()
+    folder: Path
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    def copyfile(self, source: IO[bytes], _outputfile: object) -> None:  # type: ignore[override]
-        self.wfile.flush()
-        self.connection.sendfile(source)
+    server: Server
+    timeout = 60
+    protocol_version = "HTTP/1.1"
+
+    def translate_path(self, path: str) -> str:
+        name = (self.headers.get("Host") or "").partition(":")[0]
+        self.directory = str(self.server.folder / (Path(name).name or "nothing"))
+        return super().translate_path(path)
 
     def list_directory(self, path: object) -> None:
         self.send_error(404)
 
 
-def main(folder: str, address: str, port: str) -> None:
-    Server((address, int(port)), functools.partial(Handler, directory=folder)).serve_forever()
+def main(folder: str, certificate: str, key: str) -> None:
+    server = Server(("", 443), Handler)
+    server.folder = Path(folder)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    # The handshake is the handler thread's, or a silent client would stop the server.
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The stack of the lab: the program, with this machine as its host and the Kubernetes and Cilium of the lab.
+"""The stack of the lab: the program, with a container as its host and the Kubernetes and Cilium of the lab.
 
-usage: python -m lab.stack up|preview|destroy [MODE]      MODE: configmap (default) or control-plane
+usage: python -m lab.stack up|preview|destroy [MODE [HOST]]
+       MODE: configmap (default) or control-plane
+       HOST: fresh (default: the program installs what it needs), or prepared (with LXD and FRR there)
 """
 
 import fcntl
@@ -13,65 +15,44 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import yaml
 
-from lab import host, node, programs, store
+from lab import authority, build, internet, machine, programs, store
+from lab.machine import Machine
 from scripts import backend
 
 STACK = "lab"
-PROJECT = "cilium-bgp-lab"
-BRIDGE = "cbgplab0"
-GATEWAY = "10.26.23.1"
-SUBNET = "10.26.23.0/24"
-API_PORT = 16443
-SITE_PORT = 8000
+HOST = Machine("host", "10.26.22.10")
+SYSTEMS = {"fresh": "host", "prepared": "prepared"}
 # By BGP mode; both answers, so that both are proven.
 POD_CIDR_ANNOUNCED = {"configmap": True, "control-plane": False}
-NODES = {"k3s1": "server", "k3s2": "agent", "k3s3": "agent"}
+NODES = ("k3s1", "k3s2", "k3s3")
+RUN = store.CACHE / "run"
+KEY = RUN / "client_key"
 STATE = store.CACHE / "pulumi"
 DOWNLOADS = os.environ.get("LAB_PLUGINS") == "official"
 """Whether the engine downloads all its plugins, as a user's does."""
 HOME = STATE / ("home-of-downloads" if DOWNLOADS else "home")
-CONFIG = host.RUN / f"Pulumi.{STACK}.yaml"
-MEMORY_GIB, DISK_GIB = 6, 15
+CONFIG = RUN / f"Pulumi.{STACK}.yaml"
+MEMORY_GIB, DISK_GIB = 6, 20
 WAIT_SECONDS = 600
+HOLD_SECONDS = 9
+TIMERS = {"holdTimeSeconds": HOLD_SECONDS, "keepaliveTimeSeconds": 3, "connectRetryTimeSeconds": 3}
 
 
-def configuration(mode: str, chart: Path, nodes: Collection[str]) -> dict[str, Any]:
-    """The `dev` stack's configuration, on this machine, with what the lab has of Kubernetes and Cilium."""
+def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
+    """The `dev` stack's configuration, on the lab's host, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
+    chart = programs.module_folder("cilium", "github.com/cilium/cilium") / "install/kubernetes/cilium"
     changed: dict[str, dict[str, Any]] = {
-        "host": {
-            "kind": "existing",
-            "address": "127.0.0.1",
-            "port": host.SSH_PORT,
-            "user": "root",
-            "hostKey": " ".join(host.key("host_key").with_suffix(".pub").read_text().split()[:2]),
-        },
-        "lxd": {
-            "project": PROJECT,
-            "storagePool": {"name": PROJECT, "driver": "dir"},
-            "bridge": {"name": BRIDGE, "address": f"{GATEWAY}/24"},
-            "image": f"local:{node.ALIAS}",
-            "loginUser": "debian",
-        },
-        "nodes": {
-            name: {"role": role, "address": f"10.26.23.{number}"}
-            for number, (name, role) in enumerate(NODES.items(), 11)
-            if name in nodes
-        },
-        "k3s": {
-            "version": programs.K3S_VERSION,
-            "installerUrl": f"http://{GATEWAY}:{SITE_PORT}/install.sh",
-            "artifactUrl": f"http://{GATEWAY}:{SITE_PORT}",
-            "apiPort": API_PORT,
-        },
+        "host": {"kind": "existing", "address": HOST.address, "hostKey": HOST.host_key()},
+        "nodes": {name: node for name, node in dev["cilium-bgp:nodes"].items() if name in nodes},
+        "k3s": {"version": programs.K3S_VERSION},
         "bgp": dev["cilium-bgp:bgp"]
-        | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode], "authentication": "md5"}
-        | ({"gracefulRestart": True} if mode == "control-plane" else {}),
+        | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode]}
+        | ({"gracefulRestart": True, **TIMERS} if mode == "control-plane" else {}),
         "cilium": {
             "version": programs.CILIUM_VERSION,
             "chart": str(chart),
@@ -149,12 +130,13 @@ def preview_steps() -> list[dict[str, Any]]:
 
 def journals() -> str:
     """Last lines of what runs, from the host, the nodes and the pods; kept in .cache/lab/journals.txt too."""
-    kubectl = ["lxc", "exec", "--project", PROJECT, "k3s1", "--", "k3s", "kubectl"]
+    kubectl = ["lxc", "exec", NODES[0], "--", "k3s", "kubectl"]
     looks = [
         ["ip", "-4", "route"],
         ["vtysh", "-c", "show bgp summary"],
-        ["lxc", "list", "--project", PROJECT],
-        *(["lxc", "exec", "--project", PROJECT, node, "--", "journalctl", "-n", "40", "--no-pager"] for node in NODES),
+        ["lxc", "list"],
+        ["journalctl", "-n", "40", "--no-pager"],
+        *(["lxc", "exec", node, "--", "journalctl", "-n", "40", "--no-pager"] for node in NODES),
         [*kubectl, "get", "nodes,pods,services", "-A", "-o", "wide"],
         [*kubectl, "get", "events", "-A", "--sort-by=.lastTimestamp"],
         [*kubectl, "-n", "kube-system", "logs", "daemonset/cilium", "--tail=40"],
@@ -162,8 +144,11 @@ def journals() -> str:
     ]
     text = ""
     for command in looks:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        text += f"$ {' '.join(command)}\n{done.stdout}{done.stderr}\n"
+        try:
+            shown = HOST.run(*command)
+        except store.BuildError as error:
+            shown = str(error)
+        text += f"$ {' '.join(command)}\n{shown}\n"
     (store.CACHE / "journals.txt").write_text(text)
     return text
 
@@ -177,7 +162,7 @@ def check_machine() -> None:
     """Says why the lab cannot run here, before anything is built or changed."""
     reasons = []
     if os.geteuid() != 0:
-        reasons.append("it needs root: LXD, FRR and routes are the machine's")
+        reasons.append("it needs root, to build the systems of its machines and to ask LXD for privileged containers")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     if memory < MEMORY_GIB:
         reasons.append(f"{memory:.1f} GiB of memory, {MEMORY_GIB} are needed")
@@ -185,91 +170,82 @@ def check_machine() -> None:
         reasons.append(f"{free:.1f} GiB of disk free below {store.REPOSITORY}, {DISK_GIB} are needed")
     if not shutil.which("apt-get"):
         reasons.append("no apt-get: its parts are Debian's packages")
-    routes = json.loads(store.run(["ip", "-json", "-4", "route", "show", "root", f"{SUBNET}", "proto", "kernel"]))
-    if taken := [route["dev"] for route in routes if route["dev"] != BRIDGE]:
-        reasons.append(f"{SUBNET} is taken by {', '.join(taken)}")
-    if not host.running("sshd"):
-        taken_ports = [str(port) for port in (host.SSH_PORT, API_PORT) if host.listens("127.0.0.1", port)]
-        reasons += [f"port {port} of 127.0.0.1 is taken" for port in taken_ports]
+    routes = json.loads(store.run(["ip", "-json", "-4", "route", "show", "root", machine.SUBNET, "proto", "kernel"]))
+    if taken := [route["dev"] for route in routes if route["dev"] != machine.BRIDGE]:
+        reasons.append(f"{machine.SUBNET} is taken by {', '.join(taken)}")
     if reasons:
         raise store.BuildError("this machine cannot run the lab: " + "; ".join(reasons))
 
 
-def prepare(mode: str, nodes: Collection[str] = NODES.keys()) -> None:
-    """Everything that the stack needs to be there first: parts, LXD, node image, sshd, web server, configuration."""
+def prepare(mode: str, nodes: Collection[str] = NODES, host: str = "fresh") -> None:
+    """Everything that the stack needs to be there first: parts, LXD, the internet, the host, the configuration."""
     check_machine()
-    store.install_packages({"sshd": "openssh-server", "ssh-keygen": "openssh-client", "curl": "curl"})
-    build = subprocess.run([store.REPOSITORY / "lab" / "build"], stdout=subprocess.PIPE, text=True, check=False)
-    if build.returncode:
-        raise store.BuildError("its parts could not be built; the reason is above")
-    built = dict(line.split("=", 1) for line in build.stdout.splitlines())
+    build.main()
     if not DOWNLOADS:
         install_provider()
-    subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", "start"], check=True)
-    node.import_into("default")
-    host.start_sshd()
-    host.start_site(built["SITE"], GATEWAY, SITE_PORT)
-    configure(mode, Path(built["CHART"]), nodes)
+    setup_lxd("start")
+    machine.network(authority.NAMES, internet.ADDRESS)
+    internet.start()
+    machine.make(HOST.name, SYSTEMS[host], HOST.address)
+    HOST.let_in(public_key())
+    configure(mode, nodes)
 
 
-def bgp_password() -> str:
-    """The lab's own TCP MD5 password, made when it is not there."""
-    path = host.RUN / "bgp_password"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(token_hex(16))
-    return path.read_text()
+def setup_lxd(verb: str) -> None:
+    subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", verb], check=True)
 
 
-def configure(mode: str, chart: Path, nodes: Collection[str]) -> None:
+def public_key() -> str:
+    """The public half of the lab's own SSH key, made when it is not there."""
+    if not KEY.exists():
+        store.install_packages({"ssh-keygen": "openssh-client"})
+        RUN.mkdir(parents=True, exist_ok=True)
+        store.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "cilium-bgp lab", "-f", KEY])
+    return KEY.with_suffix(".pub").read_text()
+
+
+def configure(mode: str, nodes: Collection[str]) -> None:
     """Write the stack's configuration, with its one secret encrypted."""
     (STATE / "state").mkdir(parents=True, exist_ok=True)
     if not any(stack["name"] == STACK for stack in json.loads(pulumi("stack", "ls", "--json"))):
         CONFIG.unlink(missing_ok=True)
-        shutil.copy(store.REPOSITORY / "Pulumi.yaml", host.RUN)  # `stack init` writes beside it
-        pulumi("stack", "init", STACK, cwd=host.RUN)
-    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, chart, nodes)}
+        shutil.copy(store.REPOSITORY / "Pulumi.yaml", RUN)  # `stack init` writes beside it
+        pulumi("stack", "init", STACK, cwd=RUN)
+    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, nodes)}
     CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-    secrets = {"sshPrivateKey": host.key("client_key").read_text(), "bgpPassword": bgp_password()}
-    for name, value in secrets.items():
-        setting = ("config", "set", "--secret", f"cilium-bgp:{name}", "--stack", STACK, "--config-file", str(CONFIG))
-        pulumi(*setting, stdin=value)
+    setting = ("config", "set", "--secret", "cilium-bgp:sshPrivateKey", "--stack", STACK, "--config-file", str(CONFIG))
+    pulumi(*setting, stdin=KEY.read_text())
 
 
-def up(mode: str) -> int:
-    prepare(mode)
+def up(mode: str, host: str) -> int:
+    prepare(mode, host=host)
     if code := operate("up", "--yes", "--skip-preview"):
         print(journals())
         return code
     shown = outputs()
-    kubeconfig = host.RUN / "kubeconfig"
+    kubeconfig = RUN / "kubeconfig"
     kubeconfig.touch(mode=0o600)
     kubeconfig.write_text(shown["kubeconfig"])
     fcdemo = shown["load_balancer_ips"]["default/fcdemo-service"]
-    print("\nLoadBalancer addresses that the router on this machine has learned from Cilium:")
+    print("\nLoadBalancer addresses that the router on the host has learned from Cilium:")
     for service, address in shown["load_balancer_ips"].items():
         hops = ", ".join(shown["bgp"]["routes"][address])
         print(f"  {address:15} {service:28} via {hops}")
     print("\nTry:")
-    print(f"  curl http://{fcdemo}/")
-    print(f"  {store.CACHE / 'bin' / 'kubectl'} --kubeconfig {kubeconfig} get nodes -o wide")
+    print(f"  lxc exec --project {machine.PROJECT} {HOST.name} -- curl -s http://{fcdemo}/")
+    print(f"  {programs.program('kubectl')} --kubeconfig {kubeconfig} get nodes -o wide")
     print("\nTake it down with: make lab-down")
     return 0
 
 
 def destroy() -> int:
-    """Delete the stack's resources, then what the lab itself put on this machine; what was built stays in the cache."""
+    """Take away the machines and the state; what was built stays in the cache."""
+    setup_lxd("start")
+    machine.remove_all()
     if CONFIG.exists():
-        subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", "start"], check=True)
-        host.start_sshd()
-        if code := operate("destroy", "--yes", "--skip-preview"):
-            return code
-        pulumi("stack", "rm", "--yes", "--stack", STACK)
-    node.remove_from("default")
-    host.stop("site")
-    host.stop("sshd")
-    shutil.rmtree(host.RUN, ignore_errors=True)
-    subprocess.run([store.REPOSITORY / "scripts" / "setup-lxd", "stop"], check=True)
+        pulumi("stack", "rm", "--yes", "--force", "--stack", STACK)
+    shutil.rmtree(RUN, ignore_errors=True)
+    setup_lxd("stop")
     return 0
 
 
@@ -277,7 +253,7 @@ def destroy() -> int:
 def alone() -> Iterator[None]:
     """One lab at a time on a machine. What it starts to do the work holds the lock too, so that a run after one that
     was killed begins only when all of that has ended; then the state's own lock is nobody's."""
-    host.RUN.mkdir(parents=True, exist_ok=True)
+    RUN.mkdir(parents=True, exist_ok=True)
     with (store.CACHE / "lock").open("w") as lock:
         os.set_inheritable(lock.fileno(), True)
         end = time.monotonic() + WAIT_SECONDS
@@ -295,15 +271,16 @@ def alone() -> Iterator[None]:
         yield
 
 
-def main(verb: str, mode: str = "configmap") -> int:
-    if mode not in POD_CIDR_ANNOUNCED:
-        sys.exit(f"{mode} is no BGP mode; choose from {', '.join(POD_CIDR_ANNOUNCED)}")
+def main(verb: str, mode: str = "configmap", host: str = "fresh") -> int:
+    for value, known in ((mode, POD_CIDR_ANNOUNCED), (host, SYSTEMS)):
+        if value not in known:
+            sys.exit(f"{value} is none of {', '.join(known)}")
     with alone():
         match verb:
             case "up":
-                return up(mode)
+                return up(mode, host)
             case "preview":
-                prepare(mode)
+                prepare(mode, host=host)
                 return operate("preview", "--diff")
             case "destroy":
                 return destroy()

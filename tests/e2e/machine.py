@@ -1,32 +1,20 @@
-"""What of this machine the lab could leave changed, as its own tools tell."""
+"""What of the machine that carries the lab could be changed by it, as its own tools tell."""
 
+import hashlib
 import json
-import shutil
+import re
 import subprocess
 from pathlib import Path
-from tempfile import gettempdir
 from typing import Any
 
-CONFIGURATION = (
-    "/etc/frr",
-    "/etc/sysctl.d",
-    "/etc/modules-load.d",
-    "/etc/systemd/system",
-    "/var/lib/cilium-bgp",
-    "/root/.ssh",
-)
-SYSCTLS = ("fs.inotify.max_user_instances", "fs.inotify.max_user_watches", "net.ipv4.ip_nonlocal_bind")
-DAEMONS = (
-    "sshd",
-    "bgpd",
-    "zebra",
-    "watchfrr",
-    "staticd",
-    "etcd",
-    "kube-apiserver",
-    "kubelet",
-    "cilium-agent",
-    "dnsmasq",
+from lab import machine
+
+# They move by themselves, or count what is there.
+_MOVING = re.compile(
+    r"fs/(aio-nr|dentry-state|file-nr|inode-nr|inode-state|quota)|kernel/(ns_last_pid|random|pty/nr|perf_event)"
+    r"|net/netfilter/nf_conntrack_count|net/ipv4/(conf|neigh)/(?!all|default)|net/ipv6/(conf|neigh)/(?!all|default)"
+    # LXD's own doing, with its first bridge.
+    r"|net/ipv[46]/(ip_forward|conf/(all|default)/(forwarding|mc_forwarding))"
 )
 
 
@@ -40,48 +28,49 @@ def parsed(*command: str) -> Any:
     return json.loads(output(*command))
 
 
-def processes() -> list[str]:
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            try:
-                found.append((process / "comm").read_text().strip())
-            except OSError:
-                continue
-    return sorted(name for name in found if name in DAEMONS)
+def readings(folder: str) -> dict[str, str]:
+    """A digest of every file below a folder, or the target of a link."""
+    found = {}
+    for path in Path(folder).rglob("*"):
+        name = str(path)
+        try:
+            if path.is_symlink():
+                found[name] = str(path.readlink())
+            elif path.is_file():
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:  # some sysctls are only written
+            continue
+    return found
 
 
-def files() -> dict[str, bytes]:
-    """Content of configuration files, but for those that are as a package has brought them: packages stay installed."""
-    found = [path for folder in CONFIGURATION for path in Path(folder).rglob("*") if path.is_file()]
-    owned = said("dpkg", "-S", *map(str, found))
-    packaged = {line.partition(": ")[2] for line in owned.splitlines()}
-    changed = {line.split()[-1] for line in said("dpkg", "--verify", "frr").splitlines()}
+def standing() -> dict[str, Any]:
+    """What is the same before, during and after a lab: routes but for the lab's bridge, sysctls, and configuration."""
+    sysctls = readings("/proc/sys")
     return {
-        str(path): path.read_bytes()
-        for path in sorted(found)
-        if not path.is_symlink() and (str(path) not in packaged or str(path) in changed)
+        "routes": [route for route in output("ip", "-4", "route").splitlines() if machine.BRIDGE not in route],
+        "rules": output("ip", "-4", "rule").splitlines(),
+        "sysctls": {name: value for name, value in sysctls.items() if not _MOVING.search(name)},
+        "files": readings("/etc") | readings("/root/.ssh") | readings("/var/lib/cilium-bgp"),
+        "listening": output("ss", "-Hltn", f"not src {machine.SUBNET} and not src 127.0.0.0/8").splitlines(),
     }
 
 
-def said(*command: str) -> str:
-    """Standard output, however the command ends; nothing where there is no such command."""
-    if not shutil.which(command[0]):
-        return ""
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
-
-
-def snapshot() -> dict[str, Any]:
-    """Taken twice, equal if nothing was left; a dict for a readable difference."""
+def passing() -> dict[str, Any]:
+    """What is there while a lab is, and must be gone afterwards."""
     return {
-        "routes": output("ip", "-4", "route").splitlines(),
-        "rules": output("ip", "-4", "rule").splitlines(),
         "links": sorted(link["ifname"] for link in parsed("ip", "-json", "link")),
         "mounts": sorted(line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()),
-        "nftables": said("nft", "list", "tables").splitlines(),
-        "iptables": [rule for rule in said("iptables-save").splitlines() if rule.startswith("-A")],
-        "sysctls": {name: Path("/proc/sys", *name.split(".")).read_text() for name in SYSCTLS},
-        "processes": processes(),
-        "files": files(),
-        "temporary": sorted(str(path) for path in Path(gettempdir()).glob("kubeconfig-*")),
+        "rules of the firewall": [line for line in output("iptables-save").splitlines() if line.startswith("-A")],
+        "processes": [each.parent.name for each in Path("/proc").glob("[0-9]*/cgroup") if _of_the_lab(each)],
+        "LXD's": {
+            kind: sorted(each["name"] for each in parsed("lxc", kind, "list", "--format=json"))
+            for kind in ("project", "storage", "network")
+        },
     }
+
+
+def _of_the_lab(cgroup: Path) -> bool:
+    try:
+        return f"{machine.PROJECT}_" in cgroup.read_text()
+    except OSError:  # it has ended
+        return False

@@ -1,6 +1,6 @@
 """frr.sh and frr_restore.sh with the real FRR, and GoBGP as the nodes, in namespaces of their own.
 
-Runs where FRR (Debian's frr and frr-pythontools) and GoBGP (scripts/setup-gobgp) are, as root.
+Runs where FRR and GoBGP (scripts/setup-routers) are, as root.
 """
 
 import json
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can run FRR in namespaces of its own"),
     pytest.mark.skipif(
         not (Path("/usr/lib/frr/frr-reload.py").exists() and shutil.which("gobgpd")),
-        reason="FRR or GoBGP is missing: apt-get install frr frr-pythontools, scripts/setup-gobgp; or make e2e",
+        reason="FRR or GoBGP is missing: scripts/setup-routers, or make e2e",
     ),
 ]
 

@@ -1,0 +1,62 @@
+"""One lab for all files, which tell one story in the order of their names:
+
+configmap (from a fresh host), control_plane (switched over), losses, removal (all gone), restart_during_up (anew).
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from lab import build, stack
+from tests.e2e import machine
+from tests.e2e.stack import Gaps, Stack
+
+
+@pytest.fixture(scope="session", autouse=True)
+def before() -> Iterator[dict[str, Any]]:
+    """The machine as it was without a lab, but with the packages that building one takes.
+
+    KEEP=1 begins with the lab that is there, and leaves it.
+    """
+    build.main()
+    if os.environ.get("KEEP") != "1":
+        assert stack.main("destroy") == 0
+    stack.setup_lxd("start")
+    yield {"standing": machine.standing(), "passing": machine.passing()}
+    if os.environ.get("KEEP") != "1":
+        stack.main("destroy")
+
+
+@pytest.fixture(autouse=True)
+def journals(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What goes wrong leaves its journals behind."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        print(stack.journals())
+
+
+@pytest.fixture(scope="session")
+def configmap(before: dict[str, Any]) -> Stack:
+    started = time.monotonic()
+    assert stack.main("up", "configmap") == 0
+    print(f"up in {time.monotonic() - started:.0f} s")
+    return Stack()
+
+
+class Switched(Stack):
+    """The running stack, switched over; without the pods' ranges this time."""
+
+    def __init__(self, gap: float, former: dict[str, str]) -> None:
+        super().__init__()
+        self.gap, self.former = gap, former
+
+
+@pytest.fixture(scope="session")
+def control_plane(configmap: Stack) -> Switched:
+    with Gaps(configmap.fcdemo) as gaps:
+        assert stack.main("up", "control-plane") == 0
+    return Switched(gaps.longest, configmap.outputs["load_balancer_ips"])
