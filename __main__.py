@@ -168,6 +168,7 @@ cilium = Cilium(
         "kube_proxy_replacement": its.cilium.kube_proxy_replacement,
         "envoy": its.l7echo.enabled,
         "values": its.cilium.values,
+        "nodes": len(its.nodes),
         "server": server,
         "joined": cluster.joined,
         "again": identities,

@@ -44,6 +44,8 @@ class CiliumArgs(TypedDict):
     """Whether Services may ask for layer 7 load balancing."""
     values: Mapping[str, Any]
     """Further chart values; they win."""
+    nodes: int
+    """How many nodes there are to run on."""
     server: Node
     """A k3s server, for kubectl."""
     joined: pulumi.Input[Sequence[str]]
@@ -68,7 +70,8 @@ def chart_values(args: CiliumArgs, annotations: Mapping[str, pulumi.Input[str]])
     """Values for the chart's `args["version"]`: the article's, the pod range, and what the mode needs."""
     bgp, hubble = args["bgp"], args["hubble"]
     values: dict[str, Any]
-    operator: dict[str, Any] = {"rollOutPods": True}
+    # The chart's two exclude each other from one node.
+    operator: dict[str, Any] = {"rollOutPods": True, "replicas": min(2, args["nodes"])}
     if args["mode"] == "configmap":
         announce = {"loadbalancerIP": True, "podCIDR": bgp["announce_pod_cidr"]}
         values = {"bgp": {"enabled": True, "announce": announce}, "podAnnotations": annotations}
@@ -77,16 +80,19 @@ def chart_values(args: CiliumArgs, annotations: Mapping[str, pulumi.Input[str]])
         values = {"bgpControlPlane": {"enabled": True}}
     values |= {
         "operator": operator,
-        "rollOutCiliumPods": True,  # the chart's own checksum: a changed setting reaches the agents
+        # With the chart's own checksums a changed setting reaches the agents, and what is beside them.
+        "rollOutCiliumPods": True,
         "sctp": {"enabled": True},
         "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": [args["pod_cidr"]]}},
         "hubble": {
             "enabled": hubble["enabled"],
             "metrics": {"enabled": list(hubble["metrics"])},
-            "relay": {"enabled": hubble["relay"], "service": {"type": hubble["service_type"]}},
-            "ui": {"enabled": hubble["ui"], "service": {"type": hubble["service_type"]}},
+            "relay": {"enabled": hubble["relay"], "rollOutPods": True, "service": {"type": hubble["service_type"]}},
+            "ui": {"enabled": hubble["ui"], "rollOutPods": True, "service": {"type": hubble["service_type"]}},
         },
     }
+    if cilium_bgp.minor(args["version"]) >= (1, 14):
+        values["envoy"] = {"rollOutPods": True}
     if args["kube_proxy_replacement"]:
         # 1.13 has no booleans here. On every k3s node the API answers on 127.0.0.1:6444.
         values["kubeProxyReplacement"] = "strict" if cilium_bgp.minor(args["version"]) < (1, 14) else True
@@ -94,6 +100,29 @@ def chart_values(args: CiliumArgs, annotations: Mapping[str, pulumi.Input[str]])
     if args["envoy"]:
         values["loadBalancer"] = {"l7": {"backend": "envoy"}}
     return merged(values, args["values"])
+
+
+def workloads(version: str, values: Mapping[str, Any]) -> list[str]:
+    """What the chart runs with these values, as kubectl names it."""
+
+    def value(default: Any, *path: str) -> Any:
+        found: Any = values
+        for key in path:
+            found = found.get(key) if isinstance(found, Mapping) else None
+        return default if found is None else found
+
+    hubble = value(True, "hubble", "enabled")
+    # From 1.16 on Envoy has pods of its own (the chart's envoyDaemonSetEnabled).
+    own = min(cilium_bgp.minor(version), cilium_bgp.minor(value("1.16", "upgradeCompatibility"))) >= (1, 16)
+    runs = {
+        "daemonset/cilium": value(True, "agent"),
+        "deployment/cilium-operator": value(True, "operator", "enabled"),
+        "daemonset/cilium-envoy": value(True, "l7Proxy") and value(own, "envoy", "enabled"),
+        "deployment/hubble-relay": hubble and value(False, "hubble", "relay", "enabled"),
+        "deployment/hubble-ui": (hubble or value(False, "hubble", "ui", "standalone", "enabled"))
+        and value(False, "hubble", "ui", "enabled"),
+    }
+    return [workload for workload, on in runs.items() if on]
 
 
 def chart_source(chart: str) -> dict[str, Any]:
@@ -116,7 +145,7 @@ class Cilium(pulumi.ComponentResource):
         super().__init__("cilium-bgp:index:Cilium", name, None, opts)
         server = args["server"]
         seconds = str(args["timeout_seconds"])
-        bgp, hubble = args["bgp"], args["hubble"]
+        bgp = args["bgp"]
 
         def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
@@ -143,6 +172,7 @@ class Cilium(pulumi.ComponentResource):
                 forgetting, Script("helm_forget_pending.sh", [NAMESPACE, RELEASE], 60), server.connection
             )
 
+        values = chart_values(args, annotations)
         # Helm refuses a release whose last operation was killed, for ever (pulumi/pulumi-kubernetes#2054).
         hook = pulumi.ResourceHook(forgetting, forget_interrupted)
         release = kubernetes.helm.v3.Release(
@@ -151,7 +181,7 @@ class Cilium(pulumi.ComponentResource):
                 name=RELEASE,
                 namespace=NAMESPACE,
                 version=args["version"],
-                values=chart_values(args, annotations),
+                values=values,
                 skip_await=True,
                 timeout=args["timeout_seconds"],
                 **chart_source(args["chart"]),
@@ -163,15 +193,12 @@ class Cilium(pulumi.ComponentResource):
         )
         after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release)
 
-        workloads = ["daemonset/cilium", "deployment/cilium-operator"]
-        workloads += [
-            f"deployment/hubble-{part}" for part, on in (("relay", hubble["relay"]), ("ui", hubble["ui"])) if on
-        ]
+        running = workloads(args["version"], values)
         revision = release.status.apply(lambda status: str(status.revision))
         nodes = pulumi.Output.from_input(args["joined"]).apply(" ".join)
         self.ready = remote.run(
             f"{name}-ready",
-            Script("cilium_ready.sh", [seconds, revision, nodes, *workloads], args["timeout_seconds"] + 120),
+            Script("cilium_ready.sh", [seconds, revision, nodes, *running], args["timeout_seconds"] + 120),
             server.connection,
             child(*after),
             again=args["again"],

@@ -300,14 +300,27 @@ class Settings(_Model):
     @property
     def load_balancers(self) -> dict[str, tuple[int, ...]]:
         """Services that take an address of the pool, "namespace/name", and their TCP ports."""
-        hubble = self.hubble.enabled and self.hubble.service_type == "LoadBalancer"
         services = {
             "kube-system/traefik": ((80, 443), True),
-            "kube-system/hubble-relay": ((80,), hubble and self.hubble.relay),
-            "kube-system/hubble-ui": ((80,), hubble and self.hubble.ui),
+            "kube-system/hubble-relay": ((80,), self._shown("relay", self.hubble.relay)),
+            "kube-system/hubble-ui": ((80,), self._shown("ui", self.hubble.ui)),
             "default/fcdemo-service": ((80,), self.fcdemo.enabled),
         }
         return {name: ports for name, (ports, wanted) in services.items() if wanted}
+
+    def _shown(self, part: str, wanted: bool) -> bool:
+        """Whether that part of Hubble has a Service of type LoadBalancer; what `cilium.values` say wins."""
+
+        def value(configured: object, *path: str) -> object:
+            found: object = self.cilium.values
+            for key in ("hubble", *path):
+                found = found.get(key) if isinstance(found, dict) else None
+            return configured if found is None else found
+
+        hubble = self.hubble
+        there = value(hubble.enabled, "enabled") or value(False, part, "standalone", "enabled")
+        on = there and value(hubble.enabled and wanted, part, "enabled")
+        return bool(on) and value(hubble.service_type, part, "service", "type") == "LoadBalancer"
 
     @cached_property
     def dhcp_range(self) -> str:

@@ -7,7 +7,7 @@ explain() {
     k3s kubectl get nodes -o wide >&2 || true
     k3s kubectl -n kube-system get pods -o wide >&2 || true
     k3s kubectl -n kube-system get events --sort-by=.lastTimestamp 2>/dev/null | tail -n 15 >&2 || true
-    for app in cilium cilium-operator; do
+    for app in cilium cilium-operator cilium-envoy hubble-relay hubble-ui; do
         k3s kubectl -n kube-system logs "-l=k8s-app=$app" --tail=15 >&2 || true
         k3s kubectl -n kube-system logs "-l=io.cilium/app=${app#cilium-}" --tail=15 >&2 || true
     done

@@ -9,7 +9,12 @@ from tests.unit.graph import BGP_PASSWORD, CANARIES, SSH_KEY, Graph, Secret, dev
 
 ANNOTATION = "cilium-bgp/bgp-config"
 CONTROL_PLANE = {"mode": "control-plane"}
-VERSIONS = {"1.16.19": "v1.30.6+k3s1", "1.17.5": "v1.32.1+k3s1", "1.18.12": "v1.33.4+k3s1"}
+VERSIONS = {
+    "1.16.19": "v1.30.6+k3s1",
+    "1.17.5": "v1.32.1+k3s1",
+    "1.18.12": "v1.33.4+k3s1",
+    "1.20.2": "v1.36.2+k3s1",
+}
 KINDS = ("ciliumloadbalancerippool", "ciliumbgpadvertisement", "ciliumbgppeerconfig", "ciliumbgpclusterconfig")
 
 
@@ -74,12 +79,12 @@ def test_the_release_is_the_articles() -> None:
             "hubble": {
                 "enabled": True,
                 "metrics": {"enabled": ["dns", "drop", "tcp", "flow", "icmp", "http"]},
-                "relay": {"enabled": True, "service": {"type": "LoadBalancer"}},
-                "ui": {"enabled": True, "service": {"type": "LoadBalancer"}},
+                "relay": {"enabled": True, "rollOutPods": True, "service": {"type": "LoadBalancer"}},
+                "ui": {"enabled": True, "rollOutPods": True, "service": {"type": "LoadBalancer"}},
             },
             "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": ["10.42.0.0/16"]}},
             "podAnnotations": {ANNOTATION: checksum},
-            "operator": {"rollOutPods": True, "podAnnotations": {ANNOTATION: checksum}},
+            "operator": {"rollOutPods": True, "replicas": 2, "podAnnotations": {ANNOTATION: checksum}},
             "rollOutCiliumPods": True,
         },
     }
@@ -132,7 +137,7 @@ def test_further_values_win_and_are_merged_as_helm_does() -> None:
     further = {"hubble": {"metrics": {"enabled": ["dns"]}, "ui": {"replicas": 2}}, "debug": {"enabled": True}}
     its = stack(values(cilium={"values": further}))["cilium-release"].inputs["values"]
     assert its["hubble"]["metrics"] == {"enabled": ["dns"]}
-    assert its["hubble"]["ui"] == {"enabled": True, "service": {"type": "LoadBalancer"}, "replicas": 2}
+    assert its["hubble"]["ui"].items() >= {"enabled": True, "service": {"type": "LoadBalancer"}, "replicas": 2}.items()
     assert its["debug"] == {"enabled": True}
     assert its["sctp"] == {"enabled": True}
 
@@ -153,13 +158,54 @@ def test_ready_waits_for_every_node_and_workload_of_this_revision() -> None:
     assert {"cilium-release", "k3s2-joined", "k3s3-joined"} <= dev().before(ready)
 
 
+AGENTS = ["daemonset/cilium", "deployment/cilium-operator"]
+ENVOY, RELAY, UI = "daemonset/cilium-envoy", "deployment/hubble-relay", "deployment/hubble-ui"
+
+
 @pytest.mark.parametrize(
-    ("hubble", "parts"),
-    [({"ui": False}, ["deployment/hubble-relay"]), ({"enabled": False, "relay": False, "ui": False}, [])],
+    ("cilium", "hubble", "further", "awaited"),
+    [
+        ("1.13.0", {}, {}, [*AGENTS, RELAY, UI]),
+        ("1.13.0", {"ui": False}, {}, [*AGENTS, RELAY]),
+        ("1.13.0", {"enabled": False, "relay": False, "ui": False}, {}, AGENTS),
+        ("1.14.19", {}, {}, [*AGENTS, RELAY, UI]),
+        ("1.14.19", {}, {"envoy": {"enabled": True}}, [*AGENTS, ENVOY, RELAY, UI]),
+        ("1.16.19", {}, {}, [*AGENTS, ENVOY, RELAY, UI]),
+        ("1.20.2", {}, {}, [*AGENTS, ENVOY, RELAY, UI]),
+        ("1.16.19", {}, {"upgradeCompatibility": "1.15"}, [*AGENTS, RELAY, UI]),
+        ("1.16.19", {}, {"envoy": {"enabled": False}}, [*AGENTS, RELAY, UI]),
+        ("1.16.19", {}, {"l7Proxy": False}, [*AGENTS, RELAY, UI]),
+        ("1.16.19", {}, {"hubble": {"ui": {"enabled": False}}}, [*AGENTS, ENVOY, RELAY]),
+        ("1.16.19", {}, {"hubble": {"relay": {"enabled": False}, "ui": {"enabled": False}}}, [*AGENTS, ENVOY]),
+        ("1.16.19", {"ui": False}, {"hubble": {"ui": {"enabled": True}}}, [*AGENTS, ENVOY, RELAY, UI]),
+        ("1.16.19", {}, {"hubble": {"enabled": False}}, [*AGENTS, ENVOY]),
+        ("1.16.19", {}, {"hubble": {"enabled": False, "ui": {"standalone": {"enabled": True}}}}, [*AGENTS, ENVOY, UI]),
+        ("1.16.19", {}, {"operator": {"enabled": False}, "agent": False}, [ENVOY, RELAY, UI]),
+    ],
 )
-def test_ready_waits_for_no_part_of_hubble_that_is_off(hubble: dict[str, Any], parts: list[str]) -> None:
-    its = stack(values(hubble=hubble))
-    assert list(its["cilium-ready"].ran().parameters[5:]) == parts
+def test_ready_waits_for_what_the_chart_runs_and_for_nothing_else(
+    cilium: str, hubble: dict[str, Any], further: dict[str, Any], awaited: list[str]
+) -> None:
+    mode = "configmap" if cilium < "1.17" else "control-plane"
+    k3s = {"version": VERSIONS.get(cilium, "v1.26.0+k3s1")}
+    its = stack(
+        values(cilium={"version": cilium, "values": further}, k3s=k3s, hubble=hubble, bgp={"mode": mode}),
+    )
+    assert list(its["cilium-ready"].ran().parameters[3:]) == awaited
+    shown = [name.removeprefix("kube-system/") for name in its["proof-addresses"].ran().parameters[3:-1]]
+    assert shown == [workload.partition("/")[2] for workload in awaited if workload in (RELAY, UI)]
+
+
+def test_relay_ui_and_envoy_are_rolled_out_when_their_configuration_changes() -> None:
+    chart = control_plane()["cilium-release"].inputs["values"]
+    assert (chart["hubble"]["relay"]["rollOutPods"], chart["hubble"]["ui"]["rollOutPods"]) == (True, True)
+    assert chart["envoy"] == {"rollOutPods": True}
+
+
+@pytest.mark.parametrize(("nodes", "replicas"), [(1, 1), (2, 2), (3, 2)])
+def test_there_are_no_more_operators_than_nodes_to_run_them(nodes: int, replicas: int) -> None:
+    names = {f"k3s{n}": {"role": "agent" if n else "server", "address": f"10.26.23.{11 + n}"} for n in range(nodes)}
+    assert stack(values(nodes=names))["cilium-release"].inputs["values"]["operator"]["replicas"] == replicas
 
 
 def test_outputs() -> None:
@@ -173,7 +219,12 @@ def test_configmap_mode_has_nothing_of_the_control_plane() -> None:
 
 @pytest.mark.parametrize(
     ("cilium", "api_version"),
-    [("1.16.19", "cilium.io/v2alpha1"), ("1.17.5", "cilium.io/v2alpha1"), ("1.18.12", "cilium.io/v2")],
+    [
+        ("1.16.19", "cilium.io/v2alpha1"),
+        ("1.17.5", "cilium.io/v2alpha1"),
+        ("1.18.12", "cilium.io/v2"),
+        ("1.20.2", "cilium.io/v2"),
+    ],
 )
 def test_the_control_planes_objects(cilium: str, api_version: str) -> None:
     its = control_plane(cilium)
@@ -236,7 +287,7 @@ def test_the_control_plane_has_no_configmap_and_no_legacy_values() -> None:
     assert chart["bgpControlPlane"] == {"enabled": True}
     assert "bgp" not in chart
     assert "podAnnotations" not in chart
-    assert chart["operator"] == {"rollOutPods": True}
+    assert chart["operator"] == {"rollOutPods": True, "replicas": 2}
 
 
 def test_the_control_planes_order_is_release_kinds_objects_and_the_cluster_last() -> None:

@@ -87,6 +87,22 @@ class TestDerivedValues:
         its = parse(hubble={"serviceType": "ClusterIP"}, fcdemo={"enabled": False})
         assert list(its.load_balancers) == ["kube-system/traefik"]
 
+    def test_what_cilium_values_switch_off_takes_no_address(self) -> None:
+        further = {"hubble": {"ui": {"enabled": False}, "relay": {"service": {"type": "ClusterIP"}}}}
+        assert list(parse(cilium={"values": further}).load_balancers) == [
+            "kube-system/traefik",
+            "default/fcdemo-service",
+        ]
+        assert list(parse(cilium={"values": {"hubble": {"enabled": False}}}).load_balancers) == [
+            "kube-system/traefik",
+            "default/fcdemo-service",
+        ]
+        on = {"hubble": {"relay": {"service": {"type": "LoadBalancer"}}}}
+        assert (
+            "kube-system/hubble-relay"
+            in parse(hubble={"serviceType": "ClusterIP"}, cilium={"values": on}).load_balancers
+        )
+
     def test_public_key(self) -> None:
         assert parse().ssh_public_key == PUBLIC
 

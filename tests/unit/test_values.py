@@ -62,6 +62,7 @@ def set_values(version: str, mode: Any, envoy: bool, replacement: bool, **furthe
         "kube_proxy_replacement": replacement,
         "envoy": envoy,
         "values": further,
+        "nodes": 3,
         "server": server,
         "joined": [],
         "again": [],
