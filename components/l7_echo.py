@@ -10,10 +10,11 @@ from components import remote
 from components.node import Node
 from components.remote import Script
 
+NAMESPACE = "l7echo"
+# Not the example's `health`: it listens on json-mock's port of the same pod.
 COREFILE = """\
 .:53 {
     errors
-    health { lameduck 5s }
     ready
     log
     forward . /etc/resolv.conf
@@ -38,7 +39,7 @@ class L7EchoArgs(TypedDict):
 
 class L7Echo(pulumi.ComponentResource):
     """A client, two echo pods with a CoreDNS sidecar, and their Service through Envoy (docs.cilium.io, Envoy load
-    balancing); asked from the client."""
+    balancing), in a namespace of their own; asked from the client."""
 
     answer: pulumi.Output[str]
     """Status line of the answer that the client got through Envoy."""
@@ -47,15 +48,17 @@ class L7Echo(pulumi.ComponentResource):
         super().__init__("cilium-bgp:index:L7Echo", name, None, opts)
         server = args["server"]
         child = pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=args["after"])
+        # Of its own: in another, objects of these names may be somebody's.
+        namespace = kubernetes.core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
         corefile = kubernetes.core.v1.ConfigMap(
             f"{name}-coredns",
-            metadata={"name": "coredns-configmap", "namespace": "default"},
+            metadata={"name": "coredns-configmap", "namespace": namespace.metadata.name},
             data={"Corefile": COREFILE},
             opts=child,
         )
         client = kubernetes.apps.v1.Deployment(
             f"{name}-client",
-            metadata={"name": "client", "namespace": "default"},
+            metadata={"name": "client", "namespace": namespace.metadata.name},
             spec={
                 "replicas": 1,
                 "selector": {"match_labels": {"kind": "client"}},
@@ -77,7 +80,7 @@ class L7Echo(pulumi.ComponentResource):
         )
         echo = kubernetes.apps.v1.Deployment(
             f"{name}-echo",
-            metadata={"name": "echo-service", "namespace": "default"},
+            metadata={"name": "echo-service", "namespace": namespace.metadata.name},
             spec={
                 "replicas": 2,
                 "selector": {"match_labels": {"kind": "echo"}},
@@ -137,7 +140,7 @@ class L7Echo(pulumi.ComponentResource):
             f"{name}-service",
             metadata={
                 "name": "echo-service",
-                "namespace": "default",
+                "namespace": namespace.metadata.name,
                 "annotations": {"service.cilium.io/lb-l7": "enabled"},
                 "labels": {"kind": "echo"},
             },
@@ -150,7 +153,7 @@ class L7Echo(pulumi.ComponentResource):
         )
         check = remote.run(
             f"{name}-check",
-            Script("l7_check.sh", [str(args["timeout_seconds"])], 2 * args["timeout_seconds"] + 60),
+            Script("l7_check.sh", [str(args["timeout_seconds"]), NAMESPACE], 2 * args["timeout_seconds"] + 60),
             server.connection,
             pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=[client, echo, service]),
             again=[args["ready"]],

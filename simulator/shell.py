@@ -287,18 +287,18 @@ class Shell:
         await_(float(limit), f"kind {kinds[0]}, which cilium-operator registers", seen)
         return " ".join(kinds)
 
-    def l7_check_sh(self, stdin: str, limit: str) -> str:
+    def l7_check_sh(self, stdin: str, limit: str, namespace: str) -> str:
         def seen() -> str:
             with memory.opened("kubernetes") as state:
                 values = (cilium(state) or {}).get("config") or {}
-                wanted = {"Deployment/default/client", "Deployment/default/echo-service"}
-                service = state.get("objects", {}).get("Service/default/echo-service", {"metadata": {}})
+                wanted = {f"Deployment/{namespace}/client", f"Deployment/{namespace}/echo-service"}
+                service = state.get("objects", {}).get(f"Service/{namespace}/echo-service", {"metadata": {}})
                 balanced = service["metadata"].get("annotations", {}).get("service.cilium.io/lb-l7") == "enabled"
                 there = balanced and wanted <= state["objects"].keys()
             backend = values.get("loadBalancer", {}).get("l7", {}).get("backend")
             return "" if there and backend == "envoy" else "no resources found"
 
-        await_(float(limit), "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service", seen)
+        await_(float(limit), f"a CiliumEnvoyConfig cilium-envoy-lb-… for {namespace}/echo-service", seen)
         return "HTTP/1.1 200 OK"
 
     def load_balancer_ips_py(self, stdin: str, seconds: str, pool: str, *wanted: str) -> str:

@@ -1,5 +1,5 @@
-// CoreDNS with the plugins that the lab's Corefile names, and no other: the rest would bring in the clients of three
-// cloud providers.
+// CoreDNS with the plugins that the Corefiles of the lab and of the layer 7 example name, and no other: the rest would
+// bring in the clients of three cloud providers.
 package main
 
 import (
@@ -12,13 +12,15 @@ import (
 	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/log"
 	_ "github.com/coredns/coredns/plugin/loop"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
 )
 
 func main() {
 	dnsserver.Directives = []string{
-		"errors", "health", "ready", "cache", "loadbalance", "kubernetes", "loop", "forward",
+		"reload", "errors", "log", "health", "ready", "cache", "loadbalance", "kubernetes", "loop", "forward",
 	}
 	coremain.Run()
 }

@@ -109,20 +109,23 @@ def echo(machine: Machine, configs: str, answer: str) -> None:
 
 def test_the_echo_service_answers_through_envoy(machine: Machine) -> None:
     echo(machine, "echo ciliumenvoyconfig/cilium-envoy-lb-default-echo", ANSWER)
-    done = machine.run("l7_check.sh", "5")
+    done = machine.run("l7_check.sh", "5", "l7echo")
     assert (done.returncode, done.stdout, done.stderr) == (0, "HTTP/1.1 200 OK\n", "")
+    assert [line.split()[2:5] for line in machine.ran if line.startswith("k3s kubectl -n")] == [
+        ["-n", "l7echo", "exec"]
+    ]
 
 
 @pytest.mark.parametrize(
     ("configs", "answer", "message"),
     [
-        ("echo other", ANSWER, "a CiliumEnvoyConfig cilium-envoy-lb-… for default/echo-service: not within 1 s"),
+        ("echo other", ANSWER, "a CiliumEnvoyConfig cilium-envoy-lb-… for l7echo/echo-service: not within 1 s"),
         ("echo cilium-envoy-lb", "echo 'curl: (28) timed out'; exit 28", "last seen: curl: (28) timed out\n"),
         ("echo cilium-envoy-lb", ANSWER.replace("envoy", "nginx"), "answered, but not through Envoy: HTTP/1.1 200 OK"),
     ],
 )
 def test_says_why_it_is_no_layer_7(machine: Machine, configs: str, answer: str, message: str) -> None:
     echo(machine, configs, answer)
-    done = machine.run("l7_check.sh", "1")
+    done = machine.run("l7_check.sh", "1", "l7echo")
     assert done.returncode == 1
     assert message in done.stderr

@@ -40,6 +40,7 @@ def pod(its: Graph, name: str) -> dict[str, Any]:
 def test_its_objects_are_those_of_the_example() -> None:
     its = l7()
     assert {name: resource.type for name, resource in its.children("l7echo").items()} == {
+        "l7echo-namespace": "kubernetes:core/v1:Namespace",
         "l7echo-coredns": "kubernetes:core/v1:ConfigMap",
         "l7echo-client": "kubernetes:apps/v1:Deployment",
         "l7echo-echo": "kubernetes:apps/v1:Deployment",
@@ -49,7 +50,8 @@ def test_its_objects_are_those_of_the_example() -> None:
     names = {"coredns": "coredns-configmap", "client": "client", "echo": "echo-service", "service": "echo-service"}
     for part, name in names.items():
         metadata = its[f"l7echo-{part}"].inputs["metadata"]
-        assert (metadata["name"], metadata["namespace"]) == (name, "default")
+        assert (metadata["name"], metadata["namespace"]) == (name, "l7echo")
+        assert "l7echo-namespace" in its.before(its[f"l7echo-{part}"])
 
 
 def test_the_service_asks_for_envoy() -> None:
@@ -98,7 +100,7 @@ def test_the_client_stays() -> None:
 def test_it_is_asked_once_all_of_it_is_there_and_again_with_every_release() -> None:
     its = l7()
     check = its["l7echo-check"]
-    assert (check.ran().file, check.ran().parameters) == ("l7_check.sh", ("300",))
+    assert (check.ran().file, check.ran().parameters) == ("l7_check.sh", ("300", "l7echo"))
     assert check.ran().seconds > 2 * 300, "it waits twice, and says why it failed before it is ended"
     assert {"l7echo-client", "l7echo-echo", "l7echo-service"} <= its.before(check)
     assert check.inputs["stdin"] == its.outputs_of("cilium")["ready"]
