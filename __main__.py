@@ -171,7 +171,7 @@ cilium = Cilium(
         "nodes": len(its.nodes),
         "server": server,
         "joined": cluster.joined,
-        "again": identities,
+        "again": [cluster.fingerprint, *identities],
         "timeout_seconds": its.cilium.timeout_seconds,
     },
     on_cluster,
@@ -184,7 +184,7 @@ hubble = Hubble(
         "pool": str(its.bgp.pool),
         "server": server,
         "ssh": host.ssh,
-        "ready": cilium.ready,
+        "rests_on": cilium.fingerprint,
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )
@@ -210,7 +210,7 @@ l7_echo = (
         {
             "server": server,
             "after": [cilium],
-            "ready": cilium.ready,
+            "rests_on": cilium.fingerprint,
             "timeout_seconds": its.proof.timeout_seconds,
         },
         on_cluster,
@@ -229,7 +229,7 @@ proof = Proof(
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
-        "again": [cilium.ready, *identities, *([fcdemo.load_balancer_ip] if fcdemo else [])],
+        "rests_on": [part.fingerprint for part in (router, cluster, cilium, fcdemo) if part],
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )
@@ -242,7 +242,7 @@ exposure = Exposure(
         "machine": host.machine,
         "lxd": lxd.lxd,
         "bridge": topology.bridge,
-        "host_address": host.address,
+        "listen_address": str(its.exposure.listen_address) if its.exposure.listen_address else host.address,
         "addresses": proof.load_balancer_ips,
         "ssh": host.ssh,
         "services": [service for service in its.load_balancers if service not in HUBBLE],
@@ -252,6 +252,9 @@ exposure = Exposure(
         ],
         "ngrok_service": FCDEMO,
         "ngrok_authtoken": ngrok_authtoken,
+        "http": [FCDEMO] if fcdemo else [],
+        "rests_on": proof.fingerprint,
+        "timeout_seconds": its.proof.timeout_seconds,
     },
 )
 

@@ -6,6 +6,7 @@ from typing import TypedDict
 import pulumi
 
 from components import remote
+from components.fingerprint import fingerprint
 from components.random_hex import RandomHex
 from components.remote import Connection, Script
 
@@ -102,6 +103,8 @@ class BgpRouter(pulumi.ComponentResource):
     """The router's autonomous system number."""
     password: pulumi.Output[str]
     """TCP MD5 password that nodes sign with; a secret."""
+    fingerprint: pulumi.Output[str]
+    """Another one with every change of its configuration; a secret."""
 
     def __init__(self, name: str, args: BgpRouterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:BgpRouter", name, None, opts)
@@ -109,14 +112,16 @@ class BgpRouter(pulumi.ComponentResource):
         given = args["password"]
         own = RandomHex(f"{name}-password", opts=pulumi.ResourceOptions(parent=self)).value if given is None else given
         self.password = pulumi.Output.secret(own)
+        conf = self.password.apply(lambda password: frr_conf(args, password))
         configured = remote.run(
             f"{name}-frr",
             Script("frr.sh", [args["address"], args["bridge"]], seconds=600),
             args["connection"],
             pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
-            stdin=self.password.apply(lambda password: frr_conf(args, password)),
+            stdin=conf,
             delete=Script("frr_restore.sh"),
         )
         self.peer_address = configured.stdout
         self.peer_asn = configured.stdout.apply(lambda _: args["asn"])
+        self.fingerprint = fingerprint(conf, configured.stdout)
         self.register_outputs({"peerAddress": self.peer_address, "peerAsn": self.peer_asn})

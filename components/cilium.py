@@ -8,6 +8,7 @@ import pulumi_kubernetes as kubernetes
 
 from components import cilium_bgp, remote
 from components.cilium_bgp import Bgp, Peer
+from components.fingerprint import fingerprint
 from components.node import Node
 from components.remote import Script
 
@@ -139,7 +140,10 @@ class Cilium(pulumi.ComponentResource):
     """
 
     ready: pulumi.Output[str]
-    """Known once every node is Ready and operator, agents, relay and UI run with the present configuration."""
+    """Known once every node is Ready and all that the chart runs does so with the present configuration."""
+    fingerprint: pulumi.Output[str]
+    """Known then too; another one with every change of Cilium, of its BGP objects, and of what it was awaited for. A
+    secret."""
 
     def __init__(self, name: str, args: CiliumArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Cilium", name, None, opts)
@@ -151,6 +155,7 @@ class Cilium(pulumi.ComponentResource):
             return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
 
         annotations: dict[str, pulumi.Input[str]] = {}
+        told: list[pulumi.Input[Any]] = [bgp["password"]]
         before: list[pulumi.Resource] = []
         if args["mode"] == "configmap":
             config = pulumi.Output.all(
@@ -163,6 +168,7 @@ class Cilium(pulumi.ComponentResource):
                 data={"config.yaml": config},
                 opts=child(),
             )
+            told.append(config)
             before.append(bgp_config)  # agents and operator mount it: without it they never start
 
         forgetting = f"{name}-forget-interrupted"
@@ -191,21 +197,28 @@ class Cilium(pulumi.ComponentResource):
                 pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
             ),
         )
-        after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release)
+        after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release, told)
 
         running = workloads(args["version"], values)
         revision = release.status.apply(lambda status: str(status.revision))
         nodes = pulumi.Output.from_input(args["joined"]).apply(" ".join)
-        self.ready = remote.run(
+        ready = remote.run(
             f"{name}-ready",
             Script("cilium_ready.sh", [seconds, revision, nodes, *running], args["timeout_seconds"] + 120),
             server.connection,
             child(*after),
             again=args["again"],
-        ).stdout
+        )
+        self.ready = ready.stdout
+        self.fingerprint = fingerprint(
+            ready.create, ready.stdin, self.ready, args["version"], args["chart"], values, *told
+        )
         self.register_outputs({"ready": self.ready})
 
-    def _control_plane(self, name: str, args: CiliumArgs, release: pulumi.Resource) -> list[pulumi.Resource]:
+    def _control_plane(
+        self, name: str, args: CiliumArgs, release: pulumi.Resource, told: list[pulumi.Input[Any]]
+    ) -> list[pulumi.Resource]:
+        """The BGP objects; their specs are added to `told`."""
         bgp, server = args["bgp"], args["server"]
         api_version = cilium_bgp.api_version(args["version"])
 
@@ -225,6 +238,7 @@ class Cilium(pulumi.ComponentResource):
         )
 
         def custom(kind: str, spec: dict[str, Any], *after: pulumi.Resource) -> pulumi.Resource:
+            told.append(spec)
             return kubernetes.apiextensions.CustomResource(
                 f"{name}-{kind.lower()}",
                 api_version=api_version,

@@ -1,7 +1,8 @@
 """How Services are reached from outside the host."""
 
+import json
 from collections.abc import Sequence
-from typing import Literal, TypedDict, cast
+from typing import Literal, TypedDict
 
 import pulumi
 
@@ -10,6 +11,7 @@ from components.remote import Connection, Script
 from lxd_resources import Endpoint, Forward
 
 # The agent updates itself within its major version; ngrok serves no other fixed address.
+HTTPS = 443
 NGROK_ARCHIVE = "https://bin.equinox.io/c/bNyj1mQVY4c/ngrok-v3-stable-linux-amd64.tgz"
 
 
@@ -32,8 +34,8 @@ class ExposureArgs(TypedDict):
     """LXD's API on the host; a secret."""
     bridge: pulumi.Input[str]
     """Bridge whose subnet the LoadBalancer addresses are in."""
-    host_address: pulumi.Input[str]
-    """The host's own address, where forwarded ports listen."""
+    listen_address: pulumi.Input[str]
+    """The host's own IPv4 address at which forwarded ports listen."""
     addresses: pulumi.Output[dict[str, str]]
     """LoadBalancer address of each Service, by "namespace/name"."""
     services: Sequence[str]
@@ -46,13 +48,19 @@ class ExposureArgs(TypedDict):
     """What `ngrok` shows to the internet, on port 80."""
     ngrok_authtoken: pulumi.Input[str] | None
     """ngrok's token; a secret."""
+    http: Sequence[str]
+    """Services that must answer HTTP with status 200."""
+    rests_on: pulumi.Input[str]
+    """When it changes, the URLs are fetched again."""
+    timeout_seconds: int
+    """How long until they answer."""
 
 
 class Exposure(pulumi.ComponentResource):
     """ngrok on the host, ports of the host, or (`none`) just the lines to type."""
 
     urls: pulumi.Output[dict[str, str]]
-    """Public URL of each exposed Service, by "namespace/name"."""
+    """Public URL of each exposed Service, by "namespace/name"; known once it answers the host."""
     ssh_commands: dict[str, pulumi.Output[str]]
     """By "namespace/name": brings the Service's port 80 to http://localhost:8080, whatever the mode."""
 
@@ -61,6 +69,7 @@ class Exposure(pulumi.ComponentResource):
         machine = args["machine"]
         child = pulumi.ResourceOptions(parent=self, deleted_with=machine, replace_with=[machine] if machine else None)
         urls: dict[str, pulumi.Output[str]] = {}
+        shown: list[pulumi.Resource] = []
         if args["mode"] == "ngrok":
             service = args["ngrok_service"]
             agent = remote.run(
@@ -71,13 +80,14 @@ class Exposure(pulumi.ComponentResource):
                 stdin=args["ngrok_authtoken"],
                 delete=Script("ngrok_remove.sh"),
             )
+            shown.append(agent)
             urls[service] = agent.stdout
         if args["mode"] == "forward":
-            Forward(
+            forwarded = Forward(
                 f"{name}-forward",
                 lxd=args["lxd"],
                 network=args["bridge"],
-                listen_address=args["host_address"],
+                listen_address=args["listen_address"],
                 ports=[
                     {
                         "protocol": "tcp",
@@ -89,11 +99,23 @@ class Exposure(pulumi.ComponentResource):
                 ],
                 opts=child,
             )
+            shown.append(forwarded)
             for forward in args["forwards"]:
+                scheme = "https" if forward["service_port"] == HTTPS else "http"
                 urls[forward["service"]] = pulumi.Output.format(
-                    "http://{0}:{1}", args["host_address"], forward["host_port"]
+                    "{0}://{1}:{2}", scheme, args["listen_address"], forward["host_port"]
                 )
-        self.urls = pulumi.Output.from_input(cast(dict[str, str], urls))
+        self.urls = pulumi.Output.from_input(dict[str, str]())
+        if urls:
+            limit = args["timeout_seconds"]
+            fetched = remote.run(
+                f"{name}-urls",
+                Script("urls.py", [str(limit), pulumi.Output.json_dumps(urls), *args["http"]], limit + 60),
+                args["connection"],
+                pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=shown),
+                again=[args["rests_on"]],
+            )
+            self.urls = fetched.stdout.apply(json.loads)
         self.ssh_commands = {
             service: pulumi.Output.format("{0} -N -L 8080:{1}:80", args["ssh"], args["addresses"][service])
             for service in args["services"]

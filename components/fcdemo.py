@@ -1,10 +1,12 @@
 """The article's demo behind a LoadBalancer Service."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import pulumi
 import pulumi_kubernetes as kubernetes
+
+from components.fingerprint import fingerprint
 
 
 class FcDemoArgs(TypedDict):
@@ -23,33 +25,36 @@ class FcDemo(pulumi.ComponentResource):
 
     load_balancer_ip: pulumi.Output[str]
     """The Service's address, once Cilium has given it one."""
+    fingerprint: pulumi.Output[str]
+    """Another one with every change of what answers there."""
 
     def __init__(self, name: str, args: FcDemoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:FcDemo", name, None, opts)
         child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=args["after"])
         labels = {"app": "fcdemo3"}
+        spec = {
+            "replicas": args["replicas"],
+            "selector": {"match_labels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "containers": [
+                        {
+                            "name": "fcdemo3",
+                            "image": args["image"],
+                            # ":latest" alone would ask the registry at every start
+                            "image_pull_policy": "IfNotPresent",
+                            "ports": [{"container_port": 3000}],
+                            "readiness_probe": {"http_get": {"path": "/", "port": 3000}},
+                        }
+                    ]
+                },
+            },
+        }
         deployment = kubernetes.apps.v1.Deployment(
             f"{name}-deployment",
             metadata={"name": "fcdemo3", "namespace": "default", "labels": labels},
-            spec={
-                "replicas": args["replicas"],
-                "selector": {"match_labels": labels},
-                "template": {
-                    "metadata": {"labels": labels},
-                    "spec": {
-                        "containers": [
-                            {
-                                "name": "fcdemo3",
-                                "image": args["image"],
-                                # ":latest" alone would ask the registry at every start
-                                "image_pull_policy": "IfNotPresent",
-                                "ports": [{"container_port": 3000}],
-                                "readiness_probe": {"http_get": {"path": "/", "port": 3000}},
-                            }
-                        ]
-                    },
-                },
-            },
+            spec=cast(kubernetes.apps.v1.DeploymentSpecArgsDict, spec),
             opts=child,
         )
         service = kubernetes.core.v1.Service(
@@ -64,4 +69,5 @@ class FcDemo(pulumi.ComponentResource):
             opts=child,
         )
         self.load_balancer_ip = service.status.load_balancer.ingress[0].ip
+        self.fingerprint = fingerprint(spec, self.load_balancer_ip)
         self.register_outputs({"loadBalancerIp": self.load_balancer_ip})

@@ -23,7 +23,7 @@ class HubbleArgs(TypedDict):
     """A k3s server, for kubectl."""
     ssh: pulumi.Input[str]
     """The ssh command to the host, which has learned the addresses."""
-    ready: pulumi.Input[str]
+    rests_on: pulumi.Input[str]
     """Known once relay and UI run; another value asks again."""
     timeout_seconds: int
     """How long the addresses may take."""
@@ -48,7 +48,7 @@ class Hubble(pulumi.ComponentResource):
                 Script("load_balancer_ips.py", [str(limit), args["pool"], *services], limit + 60),
                 args["server"].connection,
                 pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
-                again=[args["ready"]],
+                again=[args["rests_on"]],
             ).stdout.apply(lambda found: {service: json.loads(found)[service] for service in services})
         self.ssh_commands = {
             service: pulumi.Output.format("{0} -N -L {1}:{2}:80", args["ssh"], PORTS[service], self.addresses[service])

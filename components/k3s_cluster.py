@@ -9,6 +9,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_command.remote import Command
 
 from components import remote
+from components.fingerprint import fingerprint
 from components.node import Node
 from components.remote import Script
 
@@ -73,6 +74,8 @@ class K3sCluster(pulumi.ComponentResource):
     """URL of the API."""
     joined: pulumi.Output[Sequence[str]]
     """Names of the nodes, known once all have joined."""
+    fingerprint: pulumi.Output[str]
+    """Another one with every change of k3s on a node; a secret."""
 
     def __init__(self, name: str, args: K3sClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:K3sCluster", name, None, opts)
@@ -84,6 +87,8 @@ class K3sCluster(pulumi.ComponentResource):
         def on(node: Node, after: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=node.machine, depends_on=list(after))
 
+        installs: list[Command] = []
+
         def install(node_name: str, stdin: pulumi.Output[str], after: Sequence[pulumi.Resource] = ()) -> Command:
             role, node = (
                 ("server", args["servers"][node_name])
@@ -91,7 +96,7 @@ class K3sCluster(pulumi.ComponentResource):
                 else ("agent", args["agents"][node_name])
             )
             mounts = remote.run(f"{node_name}-mounts", Script("node_prepare.sh"), node.connection, on(node))
-            return remote.run(
+            installed = remote.run(
                 f"{node_name}-k3s-{role}",
                 Script(
                     "k3s_install.sh",
@@ -102,6 +107,8 @@ class K3sCluster(pulumi.ComponentResource):
                 on(node, [mounts, *after]),
                 stdin=stdin,
             )
+            installs.append(installed)
+            return installed
 
         started = install(
             first, pulumi.Output.all(leader.address, api_address).apply(lambda known: config(args, first, *known))
@@ -150,4 +157,5 @@ class K3sCluster(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(lambda others: [first, *others])
+        self.fingerprint = fingerprint(*(part for its in installs for part in (its.create, its.stdin)))
         self.register_outputs({"api": self.api, "joined": self.joined})

@@ -31,7 +31,7 @@ class L7EchoArgs(TypedDict):
     """A k3s server, for kubectl."""
     after: Sequence[pulumi.Resource]
     """What must be there for pods to start: the network."""
-    ready: pulumi.Input[str]
+    rests_on: pulumi.Input[str]
     """Known once Cilium runs; another value checks again."""
     timeout_seconds: int
     """How long the answer may take."""
@@ -156,7 +156,7 @@ class L7Echo(pulumi.ComponentResource):
             Script("l7_check.sh", [str(args["timeout_seconds"]), NAMESPACE], 2 * args["timeout_seconds"] + 60),
             server.connection,
             pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=[client, echo, service]),
-            again=[args["ready"]],
+            again=[args["rests_on"]],
         )
         self.answer = check.stdout
         self.register_outputs({"answer": self.answer})

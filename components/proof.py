@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import pulumi
 
 from components import remote
+from components.fingerprint import fingerprint
 from components.node import Node
 from components.remote import Connection, Script
 
@@ -26,14 +27,15 @@ class ProofArgs(TypedDict):
     """Services of type LoadBalancer that must have an address, as "namespace/name"."""
     http: Sequence[str]
     """Those of them that must answer HTTP on port 80."""
-    again: Sequence[pulumi.Input[str]]
-    """When one of these changes, it is proven anew."""
+    rests_on: Sequence[pulumi.Input[str]]
+    """When one of these changes, it is proven anew: fingerprints of all that could make it untrue."""
     timeout_seconds: int
     """How long until all of it holds."""
 
 
 class Proof(pulumi.ComponentResource):
-    """Every node's session Established, every LoadBalancer address a route of the host's kernel, an HTTP answer.
+    """Every node's session Established, each of the stack's LoadBalancer addresses a route of the host's kernel, an
+    HTTP answer.
 
     Asked of FRR, the kernel and the Service itself, on the host; what does not hold in time fails the `up`.
     """
@@ -42,6 +44,8 @@ class Proof(pulumi.ComponentResource):
     """Address of every Service of type LoadBalancer, by "namespace/name"."""
     report: pulumi.Output[dict[str, Any]]
     """`sessions`: state and number of prefixes by node; `routes`: next hops by address; `http`: status by Service."""
+    fingerprint: pulumi.Output[str]
+    """Known once it is proven; another one when it was proven anew. A secret."""
 
     def __init__(self, name: str, args: ProofArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Proof", name, None, opts)
@@ -51,16 +55,18 @@ class Proof(pulumi.ComponentResource):
             Script("load_balancer_ips.py", [str(limit), args["pool"], *args["services"]], limit + 60),
             args["server"].connection,
             pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
-            again=args["again"],
+            again=args["rests_on"],
         )
         nodes = pulumi.Output.json_dumps(args["nodes"])
+        own = json.dumps(list(args["services"]))
         proven = remote.run(
             f"{name}-routes",
-            Script("proof.py", [str(limit), nodes, addresses.stdout, *args["http"]], limit + 60),
+            Script("proof.py", [str(limit), nodes, addresses.stdout, own, *args["http"]], limit + 60),
             args["connection"],
             pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
-            again=args["again"],
+            again=args["rests_on"],
         )
         self.load_balancer_ips = addresses.stdout.apply(json.loads)
         self.report = proven.stdout.apply(json.loads)
+        self.fingerprint = fingerprint(proven.stdout, *args["rests_on"])
         self.register_outputs({"loadBalancerIps": self.load_balancer_ips, "report": self.report})

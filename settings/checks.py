@@ -523,7 +523,12 @@ def _metrics(settings: Settings) -> Iterator[Problem]:
 def _exposure(settings: Settings) -> Iterator[Problem]:
     exposure, services = settings.exposure, settings.load_balancers
     if exposure.mode != "forward":
-        for key, values in (("cidrs", exposure.cidrs), ("forwards", exposure.forwards)):
+        given = (
+            ("cidrs", exposure.cidrs),
+            ("listenAddress", exposure.listen_address),
+            ("forwards", exposure.forwards),
+        )
+        for key, values in given:
             if values:
                 yield Problem(
                     f"exposure.{key}",
@@ -561,6 +566,15 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
             "Add the networks that may come: [0.0.0.0/0] for everybody.",
             ("exposure.mode",),
         )
+    yield from _listen_address(settings)
+    bridge, pool = settings.lxd.bridge.network, settings.bgp.pool
+    if not pool.subnet_of(bridge):
+        yield Problem(
+            "exposure.mode",
+            f"forward, and bgp.pool {pool} is not inside {bridge} (lxd.bridge.address); LXD forwards to addresses of "
+            "its bridge only. Choose a pool there, or write exposure.mode: none.",
+            ("bgp.pool", "lxd.bridge.address"),
+        )
     taken = _host_ports(settings, "exposure")
     for i, forward in enumerate(exposure.forwards):
         key = f"exposure.forwards[{i}]"
@@ -587,6 +601,37 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
                 ("host.port", "k3s.apiPort"),
             )
         taken.setdefault(forward.host_port, f"{key}'s")
+
+
+def _listen_address(settings: Settings) -> Iterator[Problem]:
+    host, key, listen = settings.host, "exposure.listenAddress", settings.exposure.listen_address
+    if isinstance(host, LinodeSettings):
+        if listen:
+            yield Problem(
+                key,
+                f"{listen}, and host.kind is linode; the VM has an address of its own, which nobody knows yet. "
+                "Remove listenAddress.",
+                ("host.kind",),
+            )
+        return
+    try:
+        address = listen or IPv4Address(host.address)
+    except ValueError:
+        yield Problem(
+            key,
+            f"missing, and host.address is {host.address}; LXD listens at an IPv4 address of the host only. "
+            "Write the one that others reach it by: ip -4 address",
+            ("host.address",),
+        )
+        return
+    if address.is_loopback or address.is_unspecified:
+        what = f"{address}" if listen else f"missing, and host.address is {address}"
+        yield Problem(
+            key,
+            f"{what}; LXD takes a forward there, which then never answers. "
+            "Write the address of the host that others reach it by: ip -4 address",
+            ("host.address",),
+        )
 
 
 def _secrets(settings: Settings) -> Iterator[Problem]:

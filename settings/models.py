@@ -253,6 +253,9 @@ class ExposureSettings(_Model):
     """`none`: ready-made `ssh -L` lines. `ngrok`: public URL of default/fcdemo-service:80. `forward`: host ports."""
     cidrs: tuple[AllowedCidr, ...] = ()
     """Networks that may reach the forwarded ports. Forward mode on a Linode only."""
+    listen_address: NodeAddress | None = None
+    """The host's own IPv4 address at which forwarded ports listen. `null`: `host.address`, or the Linode's. Forward
+    mode only."""
     forwards: tuple[ForwardSettings, ...] = ()
     """Forwarded ports. Forward mode only."""
 

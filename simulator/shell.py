@@ -139,7 +139,7 @@ class Shell:
             state.pop("ngrok", None)
         return ""
 
-    def proof_py(self, stdin: str, seconds: str, nodes_: str, addresses: str, *http: str) -> str:
+    def proof_py(self, stdin: str, seconds: str, nodes_: str, addresses: str, own: str, *http: str) -> str:
         def output(*command: str) -> Json | list[Json]:
             with memory.opened("host") as state:
                 sessions = self.sessions(state.get("frr", ""))
@@ -152,11 +152,32 @@ class Shell:
             return [{"dst": command[4], "nexthops": [{"gateway": hop} for hop in hops]}] if hops else []
 
         def status(address: str) -> int | str:
-            return 200 if output("ip", "-json", "route", "show", f"{address}/32") else "timed out"
+            return 200 if self.routed(address) else "timed out"
 
         return script_program("proof.py", output=output, status=status)(
-            float(seconds), json.loads(nodes_), json.loads(addresses), list(http)
+            float(seconds), json.loads(nodes_), json.loads(addresses), json.loads(own), list(http)
         )
+
+    def urls_py(self, stdin: str, seconds: str, urls: str, *http: str) -> str:
+        def status(url: str) -> int:
+            with memory.opened("host") as state:
+                shown = {"https://simulated.ngrok-free.example": state.get("ngrok", "")}
+            for (kind, _, name), its in list(self.lxd.entities.items()):
+                listens = name.partition("/")[2]
+                if kind == "forwards" and not listens.startswith("127."):  # where LXD's forward never answers
+                    shown |= {f"{listens}:{port['listen_port']}": port["target_address"] for port in its["ports"]}
+            behind = shown.get(url) or shown.get(url.partition("://")[2], "")
+            if not self.routed(behind):
+                raise OSError("timed out")
+            return 200
+
+        return script_program("urls.py", status=status)(float(seconds), json.loads(urls), list(http))
+
+    def routed(self, address: str) -> bool:
+        """Whether the host has learned a route to the address."""
+        with memory.opened("host") as state:
+            conf = state.get("frr", "")
+        return any(f"{address}/32" in routes for routes in self.sessions(conf).values())
 
     def sessions(self, conf: str) -> dict[str, list[str]]:
         """Routes by the address of each node that has a session."""

@@ -1,4 +1,5 @@
-"""Wait until Services of type LoadBalancer have exactly one address each, inside the pool; print all of them as JSON.
+"""Wait until Services of type LoadBalancer have exactly one address each, inside the pool; print all that have one,
+other people's too, as JSON.
 
 usage: load_balancer_ips.py SECONDS POOL NAMESPACE/NAME…
 """
@@ -23,17 +24,25 @@ def load_balancers() -> dict[str, list[str]]:
     }
 
 
+def within(address: str, pool: ipaddress.IPv4Network) -> bool:
+    """Whether it is an address of the pool, and no host name."""
+    try:
+        return ipaddress.ip_address(address) in pool
+    except ValueError:
+        return False
+
+
 def problem(seen: dict[str, list[str]], pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
     for name in wanted:
         addresses = seen.get(name)
         if addresses is None:
             return f"{name}: no such Service of type LoadBalancer; there are {', '.join(seen) or 'none'}"
         if not addresses:
-            used = sum(len(other) for other in seen.values())
+            used = sum(within(address, pool) for other in seen.values() for address in other)
             return f"{name}: no address yet; {used} of the {pool.num_addresses} addresses of {pool} are in use"
         if len(addresses) > 1:
             return f"{name}: {', '.join(addresses)}; Cilium announces only a Service with one address. Is servicelb on?"
-        if ipaddress.ip_address(addresses[0]) not in pool:
+        if not within(addresses[0], pool):
             return f"{name}: {addresses[0]} is not in the pool {pool}; something else gives addresses. Is servicelb on?"
     return ""
 
@@ -47,6 +56,9 @@ def main(seconds: float, pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             said = str(getattr(error, "stderr", "") or error).strip()
         if not said:
+            for name in sorted(seen.keys() - set(wanted)):
+                if not seen[name]:
+                    print(f"{name}: no address; not of this stack, so not demanded", file=sys.stderr)
             return json.dumps({name: seen[name][0] for name in sorted(seen) if seen[name]})
         if time.monotonic() > end:
             sys.exit(f"LoadBalancer addresses: not within {seconds:.0f} s; last seen: {said}")

@@ -1,17 +1,19 @@
 """Prove on the host that its router has learned the cluster's addresses; print what was seen as JSON.
 
-usage: proof.py SECONDS NODES ADDRESSES HTTP…
-NODES: {name: address} that must have a session; ADDRESSES: {service: address} that must be routes; HTTP: services that
-must answer with status 200 on port 80.
+usage: proof.py SECONDS NODES ADDRESSES OWN HTTP…
+NODES: {name: address} that must have a session; ADDRESSES: {service: address}; OWN: [service] whose addresses must be
+routes (of the others it is only said what they are); HTTP: services that must answer with status 200 on port 80.
 """
 
 import http.client
+import ipaddress
 import json
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
 from typing import Any
 
 # Through no proxy that the host may have for the internet.
@@ -35,6 +37,10 @@ def sessions(nodes: dict[str, str]) -> dict[str, Any]:
 
 
 def next_hops(address: str) -> list[str]:
+    try:
+        ipaddress.IPv4Address(address)
+    except ValueError:  # a host name, say
+        return []
     routes = output("ip", "-json", "route", "show", f"{address}/32", "proto", "bgp")
     return sorted(hop["gateway"] for route in routes for hop in route.get("nexthops", [route]) if "gateway" in hop)
 
@@ -57,7 +63,16 @@ def look(nodes: dict[str, str], addresses: dict[str, str], services: list[str]) 
     }
 
 
-def problems(seen: dict[str, Any]) -> list[str]:
+def unrouted(seen: dict[str, Any], addresses: dict[str, str], services: Iterable[str]) -> list[str]:
+    return [
+        f"{service} ({addresses[service]}): no BGP route in the kernel; Cilium announces a Service only with a ready "
+        "endpoint"
+        for service in services
+        if not seen["routes"][addresses[service]]
+    ]
+
+
+def problems(seen: dict[str, Any], addresses: dict[str, str], own: list[str]) -> list[str]:
     return [
         *(
             f"node {name} ({its['address']}): BGP session is {its['state']}; look at `vtysh -c 'show bgp summary'` "
@@ -65,24 +80,22 @@ def problems(seen: dict[str, Any]) -> list[str]:
             for name, its in seen["sessions"].items()
             if its["state"] != "Established"
         ),
-        *(
-            f"{address}: no BGP route in the kernel; Cilium announces a Service only with a ready endpoint"
-            for address, hops in seen["routes"].items()
-            if not hops
-        ),
+        *unrouted(seen, addresses, own),
         *(f"{service}: HTTP answered {code}, not 200" for service, code in seen["http"].items() if code != 200),
     ]
 
 
-def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], services: list[str]) -> str:
+def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], own: list[str], services: list[str]) -> str:
     end = time.monotonic() + seconds
     while True:
         try:
             seen = look(nodes, addresses, services)
-            wrong = problems(seen)
+            wrong = problems(seen, addresses, own)
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             wrong = [str(getattr(error, "stderr", "") or error).strip()]
         if not wrong:
+            for said in unrouted(seen, addresses, sorted(addresses.keys() - set(own))):
+                print(f"{said}; not of this stack, so not demanded", file=sys.stderr)
             return json.dumps(seen)
         if time.monotonic() > end:
             sys.exit(f"not proven within {seconds:.0f} s; last seen:\n" + "\n".join(wrong))
@@ -90,4 +103,8 @@ def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], servi
 
 
 if __name__ == "__main__":
-    print(main(float(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), sys.argv[4:]))
+    print(
+        main(
+            float(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5:]
+        )
+    )

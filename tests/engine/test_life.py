@@ -48,7 +48,7 @@ def test_nothing_changes_by_itself(stack: World) -> None:
 
 def test_replicas(stack: World) -> None:
     stack.setting("fcdemo")["replicas"] = 2
-    assert stack.up().operations == updates("fcdemo-deployment")
+    assert stack.up().operations == updates("fcdemo-deployment", "proof-addresses", "proof-routes")
 
 
 def test_password(stack: World) -> None:
@@ -66,7 +66,7 @@ def test_pool(stack: World) -> None:
 
 def test_exposure(stack: World) -> None:
     stack.config["cilium-bgp:exposure"] = {"mode": "ngrok"}
-    assert stack.up().operations == {"exposure-ngrok": "create"}
+    assert stack.up().operations == {"exposure-ngrok": "create", "exposure-urls": "create"}
     stack.config["cilium-bgp:exposure"] = {
         "mode": "forward",
         "cidrs": ["203.0.113.0/24"],
@@ -77,18 +77,20 @@ def test_exposure(stack: World) -> None:
         "host-firewall": "update",
         "exposure-ngrok": "delete",
         "exposure-forward": "create",
+        "exposure-urls": "update",
     }
     assert stack.outputs()["urls"] == {"default/fcdemo-service": f"http://{ADDRESS}:8080"}
 
 
 def test_k3s_version(stack: World) -> None:
     stack.setting("k3s")["version"] = "v1.26.0+k3s1"
-    assert stack.up().operations == updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent")
+    changed = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", *CHECKS, "exposure-urls")
+    assert stack.up().operations == changed
 
 
 def test_cilium_version(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.13.4"
-    assert stack.up().operations == updates("cilium-release", *CHECKS)
+    assert stack.up().operations == updates("cilium-release", *CHECKS, "exposure-urls")
 
 
 def test_host_size(stack: World) -> None:
@@ -99,14 +101,14 @@ def test_host_size(stack: World) -> None:
 def test_node_added(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
     new = dict.fromkeys(("k3s4", "k3s4-mounts", "k3s4-k3s-agent", "k3s4-joined"), "create")
-    assert stack.up().operations == new | updates("router-frr", *CHECKS)
+    assert stack.up().operations == new | updates("router-frr", *CHECKS, "exposure-urls")
     assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
 
 
 def test_node_removed(stack: World) -> None:
     del stack.setting("nodes")["k3s2"]
     gone = dict.fromkeys(("k3s2", "k3s2-mounts", "k3s2-k3s-agent", "k3s2-joined"), "delete")
-    assert stack.up().operations == gone | updates("router-frr", *CHECKS)
+    assert stack.up().operations == gone | updates("router-frr", *CHECKS, "exposure-urls")
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 
 

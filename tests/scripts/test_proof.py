@@ -1,4 +1,4 @@
-"""load_balancer_ips.py and proof.py. k3s, vtysh and ip are fakes; HTTP is real, in a network namespace of its own."""
+"""load_balancer_ips.py, proof.py and urls.py. k3s, vtysh and ip are fakes; HTTP is real, in a network of its own."""
 
 import json
 import os
@@ -63,8 +63,18 @@ def test_prints_the_address_of_every_load_balancer(host: Host) -> None:
     ]
     host.says("k3s", {"items": services})
     done = host.run("load_balancer_ips.py", "1", POOL, "default/fcdemo-service")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "default/pending: no address; not of this stack, so not demanded\n")
     assert json.loads(done.stdout) == {"default/fcdemo-service": "10.26.23.35", "default/traefik": "10.26.23.32"}
+
+
+def test_other_peoples_services_may_be_as_they_like(host: Host) -> None:
+    named = service("named")
+    named["status"]["loadBalancer"] = {"ingress": [{"hostname": "lb.example.com"}]}
+    theirs = [service("two", "10.26.23.40", "10.26.23.41"), service("elsewhere", "192.0.2.1"), named]
+    host.says("k3s", {"items": [service("fcdemo-service", "10.26.23.35"), *theirs]})
+    done = host.run("load_balancer_ips.py", "1", POOL, "default/fcdemo-service")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["default/named"] == "lb.example.com"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +83,7 @@ def test_prints_the_address_of_every_load_balancer(host: Host) -> None:
         ([service("other")], "default/web: no such Service of type LoadBalancer; there are default/other"),
         ([], "default/web: no such Service of type LoadBalancer; there are none"),
         (
-            [service("web"), service("other", "10.26.23.32")],
+            [service("web"), service("other", "10.26.23.32"), service("elsewhere", "192.0.2.1")],
             "default/web: no address yet; 1 of the 32 addresses of 10.26.23.32/27 are in use",
         ),
         (
@@ -116,8 +126,11 @@ def peers(**states: str) -> dict[str, Any]:
     return {"peers": {NODES[node]: {"state": state, "pfxRcd": 4} for node, state in states.items()}}
 
 
-def proof(host: Host, *http: str, network: str = "") -> subprocess.CompletedProcess[str]:
-    return host.run("proof.py", "0", json.dumps(NODES), json.dumps(ADDRESSES), *http, network=network)
+def proof(
+    host: Host, *http: str, network: str = "", others: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    addresses, own = json.dumps(ADDRESSES | (others or {})), json.dumps(list(ADDRESSES))
+    return host.run("proof.py", "0", json.dumps(NODES), addresses, own, *http, network=network)
 
 
 def test_reports_sessions_next_hops_and_an_answer(host: Host) -> None:
@@ -157,7 +170,7 @@ def test_says_all_that_does_not_hold(host: Host) -> None:
     assert [line.split(";")[0] for line in wrong[:3]] == [
         "node k3s1 (10.26.23.11): BGP session is Active",
         "node k3s2 (10.26.23.12): BGP session is unknown to the router",
-        "10.26.23.35: no BGP route in the kernel",
+        "default/fcdemo-service (10.26.23.35): no BGP route in the kernel",
     ]
     assert (
         wrong[3] == "default/fcdemo-service: HTTP answered <urlopen error [Errno 101] Network is unreachable>, not 200"
@@ -169,3 +182,61 @@ def test_says_what_vtysh_said(host: Host) -> None:
     done = proof(host)
     assert done.returncode == 1
     assert done.stderr == "not proven within 0 s; last seen:\nfailed to connect to any daemons.\n"
+
+
+def test_demands_no_route_to_what_other_people_have(host: Host) -> None:
+    host.says("vtysh", peers(k3s1="Established", k3s2="Established"))
+    host.fake("ip", """[ "$4" != 10.26.23.35/32 ] || { echo '[{"gateway": "10.26.23.11"}]'; exit; }; echo '[]'""")
+    others = {"other/idle": "10.26.23.40", "other/named": "lb.example.com"}
+    done = proof(host, others=others)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["routes"] == {
+        "10.26.23.35": ["10.26.23.11"],
+        "10.26.23.40": [],
+        "lb.example.com": [],
+    }
+    assert done.stderr.splitlines() == [
+        f"{name} ({address}): no BGP route in the kernel; Cilium announces a Service only with a ready endpoint; not "
+        "of this stack, so not demanded"
+        for name, address in others.items()
+    ]
+
+
+SERVER = """
+import http.server, socket, sys, threading
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.send_response(int(self.path[1:])); self.end_headers()
+    def log_message(self, *_): pass
+threading.Thread(target=http.server.HTTPServer(("127.0.0.1", 80), Answer).serve_forever, daemon=True).start()
+other = socket.create_server(("127.0.0.1", 81))
+print("serves", flush=True)
+while True:
+    client, _ = other.accept(); client.recv(9); client.sendall(b"PRI * HTTP/2.0"); client.close()
+"""
+
+
+def urls(host: Host, urls: dict[str, str], *http: str) -> subprocess.CompletedProcess[str]:
+    (host.root / "server.py").write_text(SERVER)
+    network = f"""ip link set lo up; export http_proxy=http://127.0.0.1:9/
+        mkfifo {host.root}/started; {sys.executable} {host.root}/server.py >{host.root}/started &
+        trap "kill $!" EXIT; read -r _ <{host.root}/started"""
+    return host.run("urls.py", "0", json.dumps(urls), *http, network=network)
+
+
+def test_urls_that_answer_are_printed(host: Host) -> None:
+    asked = {"a/demo": "http://127.0.0.1:80/200", "a/web": "http://127.0.0.1:80/404", "a/grpc": "http://127.0.0.1:81"}
+    done = urls(host, asked, "a/demo")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == asked
+
+
+def test_urls_that_do_not_answer_are_not_claimed(host: Host) -> None:
+    asked = {"a/demo": "http://127.0.0.1:80/502", "a/dead": "http://127.0.0.1:82", "a/none": "https://127.0.0.1:83"}
+    done = urls(host, asked, "a/demo")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "exposed URLs: not within 0 s; last seen:",
+        "a/demo: http://127.0.0.1:80/502 answered 502, not 200",
+        "a/dead: nothing answers at http://127.0.0.1:82: <urlopen error [Errno 111] Connection refused>",
+        "a/none: nothing answers at https://127.0.0.1:83: <urlopen error [Errno 111] Connection refused>",
+    ]

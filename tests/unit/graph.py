@@ -413,7 +413,9 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return f"revision {revision} on {nodes}: {' '.join(workloads)}"
         case "load_balancer_ips.py", (_, pool, *services):
             return json.dumps(dict(zip(services, map(str, IPv4Network(pool)), strict=False)))
-        case "proof.py", (_, nodes, addresses, *http):
+        case "urls.py", (_, urls, *_):
+            return urls
+        case "proof.py", (_, nodes, addresses, _, *http):
             return json.dumps(
                 {
                     "sessions": {name: {"state": "Established", "prefixes": 1} for name in json.loads(nodes)},

@@ -1,5 +1,7 @@
 """How Services are reached from outside the host: three ways."""
 
+import json
+
 import pytest
 
 from components.exposure import NGROK_ARCHIVE
@@ -33,7 +35,7 @@ def test_the_lines_to_type_are_there_whatever_the_mode(exposure: dict[str, objec
 
 def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
     its = stack(values(exposure={"mode": "ngrok"}))
-    assert set(its.children("exposure")) == {"exposure-ngrok"}
+    assert set(its.children("exposure")) == {"exposure-ngrok", "exposure-urls"}
     agent = its["exposure-ngrok"]
     assert (agent.ran().file, agent.ran().parameters) == ("ngrok.sh", ("10.26.23.35", NGROK_ARCHIVE))
     assert agent.inputs["stdin"] == Secret(NGROK_TOKEN)
@@ -45,7 +47,7 @@ def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
 
 def test_forward_gives_the_hosts_ports_to_services() -> None:
     its = stack(values(exposure=FORWARD))
-    assert set(its.children("exposure")) == {"exposure-forward"}
+    assert set(its.children("exposure")) == {"exposure-forward", "exposure-urls"}
     forward = its["exposure-forward"]
     assert forward.type == "pulumi-python:dynamic/lxd:Forward"
     asked = {key: value for key, value in forward.inputs.items() if key not in ("lxd", "owner", "__provider")}
@@ -63,11 +65,28 @@ def test_forward_gives_the_hosts_ports_to_services() -> None:
     assert forward.replace_with == {its["host-instance"].urn}
     assert its.outputs["urls"] == {
         FCDEMO: f"http://{HOST_ADDRESS}:8080",
-        TRAEFIK: f"http://{HOST_ADDRESS}:8443",
+        TRAEFIK: f"https://{HOST_ADDRESS}:8443",
     }
+
+
+@pytest.mark.parametrize(("exposure", "what"), [({"mode": "ngrok"}, "ngrok"), (FORWARD, "forward")])
+def test_urls_are_fetched_from_the_host_before_they_are_claimed(exposure: dict[str, object], what: str) -> None:
+    its = stack(values(exposure=exposure))
+    fetched = its["exposure-urls"]
+    limit, urls, *http = fetched.ran().parameters
+    assert (fetched.ran().file, limit, http) == ("urls.py", "300", [FCDEMO])
+    assert json.loads(urls) == its.outputs["urls"]
+    assert fetched.ran().seconds > 300
+    assert fetched.deleted_with == its["host-instance"].urn
+    assert {f"exposure-{what}", "proof-routes"} <= its.before(fetched)
+    other = stack(values(exposure=exposure, fcdemo={"replicas": 2}))["exposure-urls"]
+    assert fetched.inputs["stdin"] != other.inputs["stdin"], "fetched again when it is proven anew"
 
 
 def test_on_a_machine_you_have_the_forward_is_deleted_with_nothing() -> None:
     its = stack(values(host=EXISTING, exposure={**FORWARD, "cidrs": []}))
     assert its["exposure-forward"].inputs["listen_address"] == EXISTING["address"]
+    other = stack(values(host=EXISTING, exposure={**FORWARD, "cidrs": [], "listenAddress": "192.0.2.99"}))
+    assert other["exposure-forward"].inputs["listen_address"] == "192.0.2.99"
+    assert other.outputs["urls"][FCDEMO] == "http://192.0.2.99:8080"
     assert its["exposure-forward"].deleted_with == ""

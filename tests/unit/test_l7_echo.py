@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.graph import Graph, stack, values
+from tests.unit.graph import Graph, Secret, stack, values
 
 VERSIONS = ("1.13.0", "v1.25.6+k3s1"), ("1.16.19", "v1.30.6+k3s1")
 
@@ -103,7 +103,8 @@ def test_it_is_asked_once_all_of_it_is_there_and_again_with_every_release() -> N
     assert (check.ran().file, check.ran().parameters) == ("l7_check.sh", ("300", "l7echo"))
     assert check.ran().seconds > 2 * 300, "it waits twice, and says why it failed before it is ended"
     assert {"l7echo-client", "l7echo-echo", "l7echo-service"} <= its.before(check)
-    assert check.inputs["stdin"] == its.outputs_of("cilium")["ready"]
+    assert isinstance(check.inputs["stdin"], Secret)
+    assert check.inputs["stdin"] != l7(*VERSIONS[1])["l7echo-check"].inputs["stdin"]
     for name, resource in its.children("l7echo").items():
         assert "cilium-ready" in its.before(resource), name
         assert resource.deleted_with == its["k3s1"].urn

@@ -1,8 +1,24 @@
 """The check that it really works, as a part of the graph; the scripts themselves are tested in tests/scripts."""
 
 import json
+from typing import Any
 
-from tests.unit.graph import answer, dev, stack, values
+import pytest
+
+from tests.unit.graph import (
+    BGP_PASSWORD,
+    SSH_KEY,
+    Graph,
+    Registered,
+    Secret,
+    dev,
+    plain,
+    stack,
+    strings,
+    values,
+)
+
+PROVEN = ("proof-addresses", "proof-routes")
 
 SERVICES = ("kube-system/traefik", "kube-system/hubble-relay", "kube-system/hubble-ui", "default/fcdemo-service")
 
@@ -18,10 +34,11 @@ def test_every_load_balancer_must_have_an_address() -> None:
 def test_the_host_must_have_a_session_a_route_and_an_answer() -> None:
     routes = dev()["proof-routes"]
     ran = routes.ran()
-    seconds, nodes, addresses, *http = ran.parameters
+    seconds, nodes, addresses, own, *http = ran.parameters
     assert (ran.file, seconds, http) == ("proof.py", "300", ["default/fcdemo-service"])
     assert ran.seconds > 300
     assert json.loads(nodes) == {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
+    assert json.loads(own) == list(SERVICES)
     assert json.loads(addresses) == {name: f"10.26.23.{32 + place}" for place, name in enumerate(SERVICES)}
     assert routes.deleted_with == dev()["host-instance"].urn
 
@@ -31,18 +48,84 @@ def test_it_comes_last() -> None:
     assert {"proof-addresses", "cilium-ready", "router-frr", "fcdemo-service", "k3s2-joined", "k3s3-joined"} <= before
 
 
-def test_it_is_proven_anew_when_the_release_a_nodes_machine_or_the_demos_address_changes() -> None:
-    machines = [answer(dev()[node])["mac_address"] for node in ("k3s1", "k3s2", "k3s3")]
-    for name in ("proof-addresses", "proof-routes"):
-        its = dev()[name]
-        assert "triggers" not in its.inputs, "a trigger would replace it"
-        assert its.inputs["stdin"].splitlines() == [
-            dev().outputs_of("cilium")["ready"],
-            *machines,
-            "10.26.23.35",
-        ]
+def test_the_time_limit_is_configured() -> None:
     quick = stack(values(proof={"timeoutSeconds": 7}))
-    assert [quick[name].ran().parameters[0] for name in ("proof-addresses", "proof-routes")] == ["7", "7"]
+    assert [quick[name].ran().parameters[0] for name in PROVEN] == ["7", "7"]
+    assert not [name for name in PROVEN if "triggers" in quick[name].inputs], "a trigger would replace it"
+
+
+def dev_with(**roots: Any) -> Graph:
+    return stack(values(**roots))
+
+
+def control_plane_with(password: str = BGP_PASSWORD, **roots: Any) -> Graph:
+    base: dict[str, Any] = {
+        "bgp": {"mode": "control-plane", "gracefulRestart": True},
+        "cilium": {"version": "1.16.19", "kubeProxyReplacement": True},
+        "k3s": {"version": "v1.30.2+k3s1"},
+    }
+    merged = {
+        **base,
+        **{root: {**base.get(root, {}), **its} if root != "nodes" else its for root, its in roots.items()},
+    }
+    return stack(values(**merged), {"sshPrivateKey": SSH_KEY, "bgpPassword": password})
+
+
+NODES = {name: {"role": "server", "address": f"10.26.23.{last}"} for name, last in (("k3s1", 11), ("k3s2", 12))}
+NODES["k3s2"]["role"] = "agent"
+BOTH: list[dict[str, Any]] = [
+    {"bgp": {"localAsn": 64513}},
+    {"bgp": {"peerAsn": 64513}},
+    {"bgp": {"pool": "10.26.23.64/27"}},
+    {"bgp": {"announcePodCidr": False}},
+    {"bgp": {"holdTimeSeconds": 60}},
+    {"bgp": {"keepaliveTimeSeconds": 20}},
+    {"k3s": {"serviceCidr": "10.44.0.0/16"}},
+    {"k3s": {"installerUrl": "https://k3s.example"}},
+    {"cilium": {"values": {"debug": {"enabled": True}}}},
+    {"hubble": {"metrics": ["dns"]}},
+    {"hubble": {"ui": False}},
+    {"fcdemo": {"image": "registry.example/demo:1"}},
+    {"fcdemo": {"replicas": 2}},
+    {"nodes": NODES},
+]
+CHANGES = [
+    *((dev_with, change) for change in BOTH),
+    *((control_plane_with, change) for change in BOTH),
+    (dev_with, {"k3s": {"version": "v1.26.0+k3s1"}}),
+    (dev_with, {"cilium": {"version": "1.13.4"}}),
+    (control_plane_with, {"password": "another"}),
+    (control_plane_with, {"bgp": {"connectRetryTimeSeconds": 7}}),
+    (control_plane_with, {"bgp": {"gracefulRestart": False}}),
+    (control_plane_with, {"bgp": {"restartTimeSeconds": 7}}),
+    (control_plane_with, {"k3s": {"version": "v1.29.0+k3s1"}}),
+]
+
+
+@pytest.mark.parametrize(("make", "change"), CHANGES, ids=lambda its: its.__name__ if callable(its) else str(its))
+def test_it_is_proven_anew_whenever_anything_before_it_changes(make: Any, change: dict[str, Any]) -> None:
+    before, after = make(), make(**change)
+    for name in PROVEN:
+        reached = after.before(after[name]) - set(PROVEN)
+        changed = [one.name for one in after if one.name in reached and differs(before, one)]
+        assert changed, "a change of nothing says nothing"
+        assert before[name].inputs["stdin"] != after[name].inputs["stdin"], f"{name} says nothing of {changed}"
+        assert make()[name].inputs == before[name].inputs, "and is not when nothing does"
+
+
+def differs(before: Graph, its: Registered) -> bool:
+    return its.urn not in before.resources or before.resources[its.urn].inputs != its.inputs
+
+
+def test_nobody_can_guess_a_password_from_what_it_rests_on() -> None:
+    its = control_plane_with()
+    words = {name: its[name].inputs["stdin"] for name in (*PROVEN, "cilium-ready", "hubble-addresses")}
+    plain_words = {word for stdin in words.values() for word in plain(stdin).split()}
+    assert {type(stdin) for stdin in words.values()} == {Secret}
+    assert not [word for word in plain_words if BGP_PASSWORD in word]
+    shown = [text for one in its for text in strings(one.inputs, secret_too=False)]
+    shown += [text for out in its.registered_outputs.values() for text in strings(out, secret_too=False)]
+    assert not [text for text in shown if any(word in text for word in plain_words if len(word) == 64)]
 
 
 def test_outputs() -> None:
