@@ -171,16 +171,19 @@ class Cilium(pulumi.ComponentResource):
             told.append(config)
             before.append(bgp_config)  # agents and operator mount it: without it they never start
 
-        forgetting = f"{name}-forget-interrupted"
+        def forget(before: str) -> pulumi.ResourceHook:
+            forgetting = f"{name}-before-{before}"
 
-        async def forget_interrupted(_: pulumi.ResourceHookArgs) -> None:
-            await remote.run_now(
-                forgetting, Script("helm_forget_pending.sh", [NAMESPACE, RELEASE], 60), server.connection
-            )
+            async def forget(_: pulumi.ResourceHookArgs) -> None:
+                script = Script("helm_forget.sh", [NAMESPACE, RELEASE, before], 60)
+                await remote.run_now(forgetting, script, server.connection)
 
+            return pulumi.ResourceHook(forgetting, forget)
+
+        # Helm refuses a release whose last operation was killed (pulumi/pulumi-kubernetes#2054), and one that is there
+        # although the state knows nothing of it, for ever.
+        hooks = pulumi.ResourceHookBinding(before_create=[forget("create")], before_update=[forget("update")])
         values = chart_values(args, annotations)
-        # Helm refuses a release whose last operation was killed, for ever (pulumi/pulumi-kubernetes#2054).
-        hook = pulumi.ResourceHook(forgetting, forget_interrupted)
         release = kubernetes.helm.v3.Release(
             f"{name}-release",
             kubernetes.helm.v3.ReleaseArgs(
@@ -194,7 +197,7 @@ class Cilium(pulumi.ComponentResource):
             ),
             opts=pulumi.ResourceOptions.merge(
                 child(*before),
-                pulumi.ResourceOptions(hooks=pulumi.ResourceHookBinding(before_create=[hook], before_update=[hook])),
+                pulumi.ResourceOptions(hooks=hooks),
             ),
         )
         after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release, told)
@@ -230,22 +233,26 @@ class Cilium(pulumi.ComponentResource):
             f"{name}-crds",
             Script(
                 "crds_established.sh",
-                [str(args["timeout_seconds"]), *(f"{crd}.cilium.io" for crd in CRDS)],
+                [str(args["timeout_seconds"]), api_version, *CRDS],
                 len(CRDS) * args["timeout_seconds"] + 60,
             ),
             server.connection,
             child(release),
+            again=[args["version"]],
         )
 
         def custom(kind: str, spec: dict[str, Any], *after: pulumi.Resource) -> pulumi.Resource:
             told.append(spec)
+            # The type holds the API version, the object is the same: as another resource it would be taken over, and
+            # then deleted as what it was before.
+            aliases = [pulumi.Alias(type_=f"kubernetes:{version}:{kind}") for version in cilium_bgp.API_VERSIONS]
             return kubernetes.apiextensions.CustomResource(
                 f"{name}-{kind.lower()}",
                 api_version=api_version,
                 kind=kind,
                 metadata={"name": cilium_bgp.NAME, "labels": {"advertise": cilium_bgp.NAME}},
                 spec=spec,
-                opts=child(kinds, *after),
+                opts=pulumi.ResourceOptions.merge(child(kinds, *after), pulumi.ResourceOptions(aliases=aliases)),
             )
 
         parts: list[pulumi.Resource] = [

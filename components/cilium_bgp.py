@@ -9,6 +9,8 @@ import yaml
 
 NAME = "cilium-bgp"
 """Name of the BGP objects in the cluster."""
+API_VERSIONS = ("cilium.io/v2alpha1", "cilium.io/v2")
+"""Of the BGP kinds and of the pool: v2 exists from Cilium 1.18, v2alpha1 goes with 1.21."""
 
 
 class Bgp(TypedDict):
@@ -66,8 +68,8 @@ def checksum(text: str) -> str:
 
 
 def api_version(cilium_version: str) -> str:
-    """The API version of the BGP kinds and of the pool: v2 exists from 1.18, v2alpha1 goes with 1.21."""
-    return "cilium.io/v2" if minor(cilium_version) >= (1, 18) else "cilium.io/v2alpha1"
+    """That of API_VERSIONS which is asked of this Cilium."""
+    return API_VERSIONS[-1] if minor(cilium_version) >= (1, 18) else API_VERSIONS[0]
 
 
 def minor(version: str) -> tuple[int, int]:

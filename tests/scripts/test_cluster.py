@@ -57,15 +57,42 @@ def test_an_api_that_does_not_answer_is_no_node_that_is_gone(machine: Machine) -
     assert done.stderr == ("the Kubernetes API, to remove node k3s2: not within 60 s; last seen: connection refused\n")
 
 
-def test_waits_for_kinds_and_says_what_the_operator_says(machine: Machine) -> None:
-    machine.fake("k3s", 'echo "k3s: $*"')
-    done = machine.run("crds_established.sh", "5", "a.cilium.io", "b.cilium.io")
-    assert (done.returncode, done.stdout) == (0, "a.cilium.io b.cilium.io\n")
-    machine.fake("k3s", '[ "$5" != crd/b.cilium.io ] || { echo "NotFound"; exit 1; }; echo "k3s: $*"')
-    done = machine.run("crds_established.sh", "1", "a.cilium.io", "b.cilium.io")
+SERVED = '{"resources":[{"name":"as"},{"name":"as/status"},{"name":"bs/status"}]}'
+GATE = ("crds_established.sh", "1", "cilium.io/v2")
+
+
+def test_waits_for_kinds_to_be_served_in_a_version(machine: Machine) -> None:
+    machine.fake("k3s", f"[ \"$4\" = /apis/cilium.io/v2 ] && echo '{SERVED.replace('bs/status', 'bs')}'")
+    done = machine.run(*GATE, "as", "bs")
+    assert (done.returncode, done.stdout) == (0, "cilium.io/v2: as bs\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [(f"echo '{SERVED}'", "cilium.io/v2 has no bs"), ("echo refused; exit 1", "cilium.io/v2 has no as")],
+)
+def test_says_which_kind_is_not_served_and_what_the_operator_says(machine: Machine, answer: str, seen: str) -> None:
+    machine.fake("k3s", f'[ "$3" != --raw ] || {{ {answer}; exit; }}; echo "k3s: $*"')
+    done = machine.run(*GATE, "as", "bs")
     assert done.returncode == 1
-    assert "kind b.cilium.io, which cilium-operator registers: not within 1 s; last seen: NotFound\n" in done.stderr
+    kind = seen.rsplit(maxsplit=1)[-1]
+    said = f"kind {kind} in cilium.io/v2, which cilium-operator registers: not within 1 s; last seen: {seen}\n"
+    assert said in done.stderr
     assert "k3s: kubectl -n kube-system logs deployment/cilium-operator" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("before", "selector"),
+    [
+        ("create", "owner=helm,name=cilium"),
+        ("update", "owner=helm,name=cilium,status in (pending-install,pending-upgrade,pending-rollback)"),
+    ],
+)
+def test_forgets_of_helm_what_it_would_refuse(machine: Machine, before: str, selector: str) -> None:
+    machine.fake("k3s")
+    assert machine.run("helm_forget.sh", "kube-system", "cilium", before).returncode == 0
+    options = "--ignore-not-found --timeout=30s"
+    assert machine.ran[-1] == f"k3s kubectl -n kube-system delete secrets {options} -l {selector}"
 
 
 READY = ("cilium_ready.sh", "2", "abc", "k3s1 k3s2", "daemonset/cilium", "deployment/cilium-operator")

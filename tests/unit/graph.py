@@ -115,6 +115,8 @@ class Registered:
     ignore_changes: tuple[str, ...]
     replace_on_changes: tuple[str, ...]
     hooks: dict[str, list[str]]
+    alias_types: frozenset[str]
+    """Types that it had before, its name and parent being the same."""
 
     def ran(self, operation: str = "create") -> Ran:
         """What this command runs."""
@@ -324,6 +326,7 @@ class Monitor(MockMonitor):
             ignore_changes=tuple(request.ignoreChanges),
             replace_on_changes=tuple(request.replaceOnChanges),
             hooks={field.name: list(names) for field, names in request.hooks.ListFields()},
+            alias_types=frozenset(alias.spec.type for alias in request.aliases),
         )
         with self._lock:
             if urn in self.graph.resources:

@@ -90,8 +90,8 @@ def test_the_release_is_the_articles() -> None:
     }
 
 
-def test_a_release_that_was_interrupted_is_forgotten_before_the_next_operation() -> None:
-    hooks = {"before_create": ["cilium-forget-interrupted"], "before_update": ["cilium-forget-interrupted"]}
+def test_what_helm_would_refuse_is_forgotten_before_each_operation() -> None:
+    hooks = {"before_create": ["cilium-before-create"], "before_update": ["cilium-before-update"]}
     assert dev()["cilium-release"].hooks == hooks
     assert [its.name for its in dev() if its.hooks] == ["cilium-release"]
 
@@ -302,17 +302,29 @@ def test_the_control_planes_order_is_release_kinds_objects_and_the_cluster_last(
     assert "router-frr" in its.before(its["cilium-ciliumbgpclusterconfig"])
 
 
-def test_the_gate_waits_for_each_kind_and_says_so_before_it_is_ended() -> None:
+def test_the_gate_waits_for_each_kind_in_the_version_that_is_wanted() -> None:
     ran = control_plane()["cilium-crds"].ran()
-    limit, *crds = ran.parameters
-    assert (ran.file, limit) == ("crds_established.sh", "900")
-    assert crds == [
-        "ciliumbgpclusterconfigs.cilium.io",
-        "ciliumbgppeerconfigs.cilium.io",
-        "ciliumbgpadvertisements.cilium.io",
-        "ciliumloadbalancerippools.cilium.io",
+    limit, version, *kinds = ran.parameters
+    assert (ran.file, limit, version) == ("crds_established.sh", "900", "cilium.io/v2")
+    assert control_plane("1.17.5")["cilium-crds"].ran().parameters[1] == "cilium.io/v2alpha1"
+    assert kinds == [
+        "ciliumbgpclusterconfigs",
+        "ciliumbgppeerconfigs",
+        "ciliumbgpadvertisements",
+        "ciliumloadbalancerippools",
     ]
     assert ran.seconds > 4 * 900, "it waits so long for each"
+    assert control_plane("1.20.2")["cilium-crds"].inputs["stdin"] != control_plane()["cilium-crds"].inputs["stdin"]
+
+
+@pytest.mark.parametrize("cilium", ["1.16.19", "1.17.5", "1.18.12", "1.20.2"])
+def test_another_api_version_is_the_same_object(cilium: str) -> None:
+    its = control_plane(cilium)
+    for kind in KINDS:
+        resource = its[f"cilium-{kind}"]
+        spelt = resource.type.rpartition(":")[2]
+        versions = {f"kubernetes:{version}:{spelt}" for version in ("cilium.io/v2alpha1", "cilium.io/v2")}
+        assert versions <= {resource.type, *resource.alias_types}
 
 
 def test_the_control_planes_password_is_a_secret_that_the_peer_refers_to() -> None:
