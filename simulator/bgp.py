@@ -57,11 +57,17 @@ def router(conf: str) -> Router | None:
     )
 
 
-def nodes_side(objects: Mapping[str, Json]) -> Side | None:
-    """What the agents are told, by bgp-config or by the control plane's kinds; None where it is not complete."""
-    if config_map := objects.get("ConfigMap/kube-system/bgp-config"):
+def nodes_side(objects: Mapping[str, Json], values: Mapping[str, Any]) -> Side | None:
+    """What the agents are told, as the release's values say by bgp-config or by the control plane's kinds; None where
+    it is not complete."""
+    if values.get("bgp", {}).get("enabled"):
+        config_map = objects.get("ConfigMap/kube-system/bgp-config")
+        if config_map is None:
+            return None
         peer = yaml.safe_load(config_map["data"]["config.yaml"])["peers"][0]
         return Side(peer["my-asn"], peer["peer-asn"], peer["peer-address"], peer.get("password", ""))
+    if not values.get("bgpControlPlane", {}).get("enabled"):
+        return None
     kinds = {item["kind"]: item for item in objects.values() if item["kind"].startswith("CiliumBGP")}
     if kinds.keys() != {"CiliumBGPClusterConfig", "CiliumBGPPeerConfig", "CiliumBGPAdvertisement"}:
         return None
@@ -72,12 +78,15 @@ def nodes_side(objects: Mapping[str, Json]) -> Side | None:
     return Side(instance["localASN"], peer["peerASN"], peer["peerAddress"], secret.get("password", ""))
 
 
-def sessions(conf: str, objects: Mapping[str, Json], nodes: Mapping[str, str]) -> dict[str, list[str]]:
+def sessions(
+    conf: str, objects: Mapping[str, Json], values: Mapping[str, Any], nodes: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Prefixes learned by session: its keys are the addresses, among those of `nodes`, whose session stands.
 
-    `nodes` has the address of each node on which an agent runs and the range of its pods.
+    `values` are those of Cilium's release; `nodes` has the address of each node on which an agent runs and the range
+    of its pods.
     """
-    its, theirs = router(conf), nodes_side(objects)
+    its, theirs = router(conf), nodes_side(objects, values)
     if not its or not theirs:
         return {}
     if its.side != Side(theirs.peer_asn, theirs.asn, theirs.router, theirs.password):

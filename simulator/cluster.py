@@ -18,6 +18,10 @@ from standin.serve import Properties
 
 CREATED = "2023-01-01T00:00:00Z"
 CLUSTER_WIDE = ("Namespace", "Node", "CustomResourceDefinition")
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+"""Those that are always there."""
+SERVED = {"cilium.io/v2alpha1": ((1, 16), (1, 20)), "cilium.io/v2": ((1, 18), None)}
+"""API version of the BGP kinds and the pool, to the oldest and newest Cilium whose operator registers it."""
 
 
 class ClusterError(Exception):
@@ -39,17 +43,24 @@ def opened() -> Iterator[Properties]:
 
 
 def get(manifest: Properties) -> Properties | None:
-    """The object of that kind, namespace and name as it is now."""
+    """The object of that kind, namespace and name as it is now; None too where its API version is not served."""
     with opened() as state:
+        if not served(state, manifest):
+            return None
         found: Properties | None = copy.deepcopy(state["objects"].get(key_of(manifest)))
         return found
 
 
 def apply(manifest: Properties, *, create: bool = False, dry_run: bool = False) -> Properties:
     """The object as the API server then shows it; with `create` it must not be there."""
-    key = key_of(manifest)
+    key, (namespace, _) = key_of(manifest), identity(manifest)
     fail(key)
     with opened() as state:
+        if not served(state, manifest):
+            kind, version = manifest["kind"], manifest["apiVersion"]
+            raise ClusterError(f'no matches for kind "{kind}" in version "{version}"')
+        if namespace and namespace not in NAMESPACES and f"Namespace//{namespace}" not in state["objects"]:
+            raise ClusterError(f'namespaces "{namespace}" not found')
         if create and key in state["objects"]:
             name = manifest["metadata"]["name"]
             raise ClusterError(f'{manifest["kind"].lower()}s "{name}" already exists')
@@ -60,9 +71,17 @@ def apply(manifest: Properties, *, create: bool = False, dry_run: bool = False) 
 
 
 def delete(manifest: Properties) -> None:
+    """The object goes, by whichever of its API versions it is named; a namespace with all that is in it."""
     fail(key_of(manifest))
     with opened() as state:
         state["objects"].pop(key_of(manifest), None)
+        if manifest["kind"] == "Namespace":
+            within = f"/{manifest['metadata']['name']}/"
+            state["objects"] = {key: its for key, its in state["objects"].items() if within not in key}
+        if manifest["kind"] == "CiliumLoadBalancerIPPool":  # takes back what it gave
+            for balancer in balancers(state["objects"]):
+                balancer.pop("status", None)
+            settle(state)
 
 
 def release(namespace: str, name: str) -> Properties | None:
@@ -98,6 +117,25 @@ def deploy(wanted: Properties, *, install: bool) -> None:
         settle(state)
     if hangs:
         raise ClusterError("context deadline exceeded")
+
+
+def served(state: Properties, manifest: Properties) -> bool:
+    """Whether the API server knows that kind in that version."""
+    version = manifest["apiVersion"]
+    return version not in SERVED or version in state.get("served", [])
+
+
+def register(state: Properties) -> None:
+    """What Cilium's operator does some time after the release: the kinds are served in its versions. They stay when
+    it goes, and Established while it changes."""
+    its = state["releases"].get("kube-system/cilium")
+    if its and its["info"]["status"] == "deployed" and its["config"].get("bgpControlPlane", {}).get("enabled"):
+        major, minor = map(int, its["chart"]["metadata"]["version"].split(".")[:2])
+        state["served"] = [
+            version
+            for version, (oldest, newest) in SERVED.items()
+            if oldest <= (major, minor) and (newest is None or (major, minor) <= newest)
+        ]
 
 
 def uninstall(wanted: Properties) -> None:
@@ -183,7 +221,7 @@ def settle(state: dict[str, Any]) -> None:
     objects = state["objects"]
     if not any(r["info"]["status"] == "deployed" for r in state.get("releases", {}).values()):
         return
-    balanced = [o for o in objects.values() if o["kind"] == "Service" and o["spec"].get("type") == "LoadBalancer"]
+    balanced = balancers(objects)
     addresses = list(pool(objects))
     for balancer in balanced:
         # A pool that moved takes its addresses along; no pool at all may be one that is just being replaced.
@@ -198,6 +236,10 @@ def settle(state: dict[str, Any]) -> None:
             and (address := next(free, None))
         ):
             balancer["status"] = {"loadBalancer": {"ingress": [{"ip": address}]}}
+
+
+def balancers(objects: dict[str, Any]) -> list[Properties]:
+    return [its for its in objects.values() if its["kind"] == "Service" and its["spec"].get("type") == "LoadBalancer"]
 
 
 def ips(balancer: Properties) -> list[str]:

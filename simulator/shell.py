@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator import bgp, clock, memory
-from simulator.cluster import settle
+from simulator.cluster import register, settle
 from simulator.lxd_api import LxdApi
 
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
@@ -183,15 +183,15 @@ class Shell:
         """Routes by the address of each node that has a session."""
         with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
             joined = members(state)
-            running = cilium(cluster) is not None
+            release = cilium(cluster)
             objects = cluster.get("objects", {})
         hanging = memory.faults("hang")
         agents = {
             node.address: f"10.42.{index}.0/24"
             for index, node in enumerate(nodes(self.lxd).values())
-            if running and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
+            if release and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
         }
-        return bgp.sessions(conf, objects, agents)
+        return bgp.sessions(conf, objects, release["config"] if release else {}, agents)
 
     # On a node.
 
@@ -275,11 +275,14 @@ class Shell:
 
     def cilium_ready_sh(self, stdin: str, limit: str, revision: str, names: str, *workloads: str) -> str:
         def seen(workload: str) -> str:
+            name = workload.partition("/")[2]
             with memory.opened("kubernetes") as state:
-                there, name = cilium(state) is not None, workload.partition("/")[2]
-                if name.startswith("hubble-"):
-                    there = there and f"Service/kube-system/{name}" in state["objects"]
-            return "" if there and workload not in memory.faults("hang") else f'"{name}" not found'
+                runs = workloads_of(cilium(state))
+            if workload not in runs or workload in memory.faults("hang"):
+                return f'"{name}" not found'
+            # Each wants a node of its own, and waits for it for ever.
+            wanted, running = runs[workload], len(self.joined())
+            return "" if wanted <= running else f"{running} of {wanted} updated replicas of {name} are available"
 
         for workload in workloads:
             await_(float(limit), workload, lambda workload=workload: seen(workload))  # type: ignore[misc]
@@ -288,25 +291,26 @@ class Shell:
                 raise ExitError(f"node {name} Ready: not within {limit} s; pods, events and last log lines are above")
         return f"revision {revision} on {names}: {' '.join(workloads)}"
 
-    def helm_forget_pending_sh(self, stdin: str, namespace: str, release: str) -> str:
+    def helm_forget_sh(self, stdin: str, namespace: str, release: str, before: str) -> str:
         self.cluster()
         with memory.opened("kubernetes") as state:
             stored = state.get("releases", {}).get(f"{namespace}/{release}")
-            if stored and stored["info"]["status"] == "pending-install":
+            if stored and (before == "create" or stored["info"]["status"] == "pending-install"):
                 del state["releases"][f"{namespace}/{release}"]
             elif stored and stored["info"]["status"].startswith("pending-"):
                 stored["info"]["status"], stored["version"] = "deployed", stored["version"] - 1
         return ""
 
-    def crds_established_sh(self, stdin: str, limit: str, *kinds: str) -> str:
+    def crds_established_sh(self, stdin: str, limit: str, version: str, *plurals: str) -> str:
         def seen() -> str:
             with memory.opened("kubernetes") as state:
-                values = (cilium(state) or {}).get("config") or {}
-            enabled = values.get("bgpControlPlane", {}).get("enabled")
-            return "" if enabled else f'customresourcedefinitions.apiextensions.k8s.io "{kinds[0]}" not found'
+                if version in state.get("served", []):
+                    return ""
+                register(state)
+            return f"{version} has no {plurals[0]}"
 
-        await_(float(limit), f"kind {kinds[0]}, which cilium-operator registers", seen)
-        return " ".join(kinds)
+        await_(float(limit), f"kind {plurals[0]} in {version}, which cilium-operator registers", seen)
+        return f"{version}: {' '.join(plurals)}"
 
     def l7_check_sh(self, stdin: str, limit: str, namespace: str) -> str:
         def seen() -> str:
@@ -441,6 +445,20 @@ def members(state: Mapping[str, Any]) -> dict[str, str]:
         and its["joins"] == state.get("cluster", {}).get("id")
         and f"{its['name']}/join" not in hanging
     }
+
+
+def workloads_of(release: Json | None) -> dict[str, int]:
+    """What Cilium's chart runs, and on how many nodes each needs one to itself."""
+    if release is None:
+        return {}
+    values, version = release["config"], release["chart"]["metadata"]["version"]
+    hubble, operator = values.get("hubble", {}), values.get("operator", {})
+    runs = {"daemonset/cilium": 0, "deployment/cilium-operator": operator.get("replicas", 2)}
+    runs |= {f"deployment/hubble-{part}": 0 for part in ("relay", "ui") if hubble.get(part, {}).get("enabled")}
+    envoy = values.get("envoy", {}).get("enabled")
+    if values.get("l7Proxy", True) and (version >= "1.16" if envoy is None else envoy):
+        runs["daemonset/cilium-envoy"] = 0
+    return runs
 
 
 def cilium(state: Mapping[str, Any]) -> Json | None:

@@ -100,4 +100,6 @@ def test_a_session_stands_only_where_both_sides_agree(peer: dict[str, object], s
         objects[f"Service/default/{number}"] = balancer | {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
     nodes = {"10.26.23.12": "10.42.1.0/24", "10.26.23.13": "10.42.2.0/24"}
     learned = {"10.26.23.12": ["10.26.23.32/32"]}
-    assert bgp.sessions(FRR, objects, nodes) == (learned if stands else {})
+    values = {"bgp": {"enabled": True}}
+    assert bgp.sessions(FRR, objects, values, nodes) == (learned if stands else {})
+    assert bgp.sessions(FRR, objects, {"bgpControlPlane": {"enabled": True}}, nodes) == {}

@@ -23,9 +23,11 @@ from scripts.demo import ADDRESS, DIAL, KEY, STACK, configured, world
 from scripts.preview import PREFIX, ROOT, left_to_the_user, needed_secrets
 from settings.keys import public_key
 from simulator import bgp, memory
+from simulator.cluster import balancers, ips
 from simulator.host import PretendHost
 from simulator.kubernetes import PretendKubernetes
 from simulator.providers import PROVIDERS
+from simulator.shell import Shell
 from standin.serve import attached, serve
 
 SECONDS = 180
@@ -82,9 +84,19 @@ class World:
         its: dict[str, Any] = self.config.setdefault(f"{PREFIX}{root}", {})
         return its
 
+    def secret(self, root: str, value: str) -> None:
+        """Another value of a secret root from the next command on, to be looked for too."""
+        self.secrets[f"{PREFIX}{root}"] = value
+        self.canaries.add(value)
+        file = self.folder / f"Pulumi.{STACK}.yaml"
+        content = yaml.safe_load(file.read_text())
+        content["config"].pop(f"{PREFIX}{root}", None)  # is set anew
+        file.write_text(yaml.safe_dump(content, sort_keys=False))
+
     def pulumi(self, *arguments: str, at: str = "", do: Callable[[int], object] | None = None) -> Done:
         """Run the engine; once `at` appears in its event log, `do` something to it (given its process ID)."""
-        self.secrets |= {k: CANARIES[k.removeprefix(PREFIX)] for k in needed_secrets(self.config).keys() - {KEY}}
+        missing = needed_secrets(self.config).keys() - self.secrets.keys()
+        self.secrets |= {key: CANARIES[key.removeprefix(PREFIX)] for key in missing}
         file = configured(self.folder, self.config, self.secrets, {})
         self.runs += 1
         log, written = self.folder / f"{self.runs}.events", self.folder / f"{self.runs}.log"
@@ -154,6 +166,22 @@ class World:
     def established(self) -> bool:
         """Whether the router has a session with every node."""
         return {its["state"] for its in self.outputs()["bgp"]["sessions"].values()} == {"Established"}
+
+    def holds(self) -> bool:
+        """Whether what the outputs claim is so now, after all that the last run did: each node's session stands, and
+        each address is a Service's and learned."""
+        with memory.opened("host") as state:
+            sessions = Shell(self.host.lxd).sessions(state["frr"])
+        with memory.opened("kubernetes") as state:
+            given = {ip for balancer in balancers(state["objects"]) for ip in ips(balancer)}
+        outputs = self.outputs()
+        claimed = set(outputs["load_balancer_ips"].values())
+        nodes = {its["address"] for its in outputs["nodes"].values()}
+        return (
+            sessions.keys() == nodes
+            and claimed == given
+            and all({f"{address}/32" for address in claimed} <= set(routes) for routes in sessions.values())
+        )
 
     def leaked(self) -> list[str]:
         """Where a secret is in plain text: the state's files, the engine's output, arguments here and there."""

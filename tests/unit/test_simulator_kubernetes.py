@@ -11,6 +11,7 @@ from google.rpc import status_pb2  # type: ignore[import-untyped]
 from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
 
+from simulator import cluster
 from simulator.kubernetes import PretendKubernetes
 from standin.serve import UNKNOWN, Secret, decode_properties, encode_properties, serve
 
@@ -60,6 +61,10 @@ class Engine:
     def update(self, type_: str, state: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
         request = pb.UpdateRequest(urn=urn(type_), olds=encode_properties(state), news=encode_properties(inputs))
         return decode_properties(self.stub.Update(request).properties)
+
+    def delete(self, type_: str, state: dict[str, Any]) -> None:
+        properties = encode_properties(state)
+        self.stub.Delete(pb.DeleteRequest(urn=urn(type_), properties=properties, old_inputs=properties))
 
     def read(self, type_: str, id_: str, inputs: dict[str, Any]) -> Any:
         return self.stub.Read(pb.ReadRequest(urn=urn(type_), id=id_, inputs=encode_properties(inputs)))
@@ -116,17 +121,72 @@ def test_addresses_are_given_in_order_of_creation(engine: Engine) -> None:
     assert given == ["10.26.23.32", "10.26.23.33", "10.26.23.34", "10.26.23.35"]
 
 
-def test_a_pool_object_gives_addresses_too(engine: Engine) -> None:
-    pool = {
-        "apiVersion": "cilium.io/v2alpha1",
+def cilium(version: str) -> dict[str, Any]:
+    return {**CILIUM, "version": version, "values": {"bgpControlPlane": {"enabled": True}}}
+
+
+def pool(api_version: str = "cilium.io/v2alpha1") -> dict[str, Any]:
+    return {
+        "apiVersion": api_version,
         "kind": "CiliumLoadBalancerIPPool",
         "metadata": {"name": "pool"},
         "spec": {"blocks": [{"start": "10.26.23.40", "stop": "10.26.23.41"}]},
     }
-    engine.create(RELEASE, {**CILIUM, "values": {}})
-    id_, _ = engine.create("cilium.io/v2alpha1:CiliumLoadBalancerIPPool", pool)
+
+
+def operator_has_started() -> None:
+    with cluster.opened() as state:
+        cluster.register(state)
+
+
+ALPHA, V2 = "cilium.io/v2alpha1:CiliumLoadBalancerIPPool", "cilium.io/v2:CiliumLoadBalancerIPPool"
+
+
+def test_a_pool_gives_addresses_and_takes_them_back(engine: Engine) -> None:
+    engine.create(RELEASE, cilium("1.16.19"))
+    operator_has_started()
+    id_, state = engine.create(ALPHA, pool())
     assert id_ == "pool"
     assert address(engine.create("core/v1:Service", service("a"))[1]) == "10.26.23.41"
+    engine.delete(ALPHA, state)
+    left = decode_properties(engine.read("core/v1:Service", "default/a", service("a")).properties)
+    assert not left.get("status")
+
+
+def test_a_kind_is_served_in_a_version_once_that_operator_has_started(engine: Engine) -> None:
+    engine.create(RELEASE, cilium("1.17.5"))
+    message, _ = failure(lambda: engine.create(ALPHA, pool()))
+    assert 'no matches for kind "CiliumLoadBalancerIPPool" in version "cilium.io/v2alpha1"' in message
+    operator_has_started()
+    _, state = engine.create(ALPHA, pool())
+    engine.update(RELEASE, {}, cilium("1.18.12"))
+    message, _ = failure(lambda: engine.update(V2, state, pool("cilium.io/v2")))
+    assert 'no matches for kind "CiliumLoadBalancerIPPool" in version "cilium.io/v2"' in message
+    assert engine.create(V2, pool("cilium.io/v2"), preview=True)[1]["kind"] == "CiliumLoadBalancerIPPool"
+    operator_has_started()
+    assert engine.update(V2, state, pool("cilium.io/v2"))["apiVersion"] == "cilium.io/v2"
+
+
+def test_an_object_is_one_whatever_the_version_by_which_it_is_named(engine: Engine) -> None:
+    engine.create(RELEASE, cilium("1.18.12"))
+    operator_has_started()
+    engine.configure(upsertExistingObjects="true")
+    _, old = engine.create(ALPHA, pool())
+    engine.create(V2, pool("cilium.io/v2"))
+    engine.delete(ALPHA, old)
+    assert engine.read(V2, "pool", pool("cilium.io/v2")).id == ""
+
+
+def test_a_namespace_must_be_there_and_takes_what_is_in_it_along(engine: Engine) -> None:
+    inside = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "own"}, "data": {}}
+    message, _ = failure(lambda: engine.create("core/v1:ConfigMap", inside))
+    assert 'namespaces "own" not found' in message
+    _, namespace = engine.create(
+        "core/v1:Namespace", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "own"}}
+    )
+    engine.create("core/v1:ConfigMap", inside)
+    engine.delete("core/v1:Namespace", namespace)
+    assert engine.read("core/v1:ConfigMap", "own/a", inside).id == ""
 
 
 def test_a_service_without_an_address_fails_at_its_deadline_and_is_kept(engine: Engine) -> None:

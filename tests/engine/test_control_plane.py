@@ -1,0 +1,91 @@
+"""Cilium's BGP Control Plane through what people change about it; each `up` ends with what it claims.
+
+The tests are one story on one stack and run in order.
+"""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from simulator import memory
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+PROVEN = dict.fromkeys(("proof-addresses", "proof-routes"), "update")
+AWAITED = dict.fromkeys(("cilium-ready", "hubble-addresses"), "update")
+KINDS = ("loadbalancerippool", "bgpadvertisement", "bgppeerconfig", "bgpclusterconfig")
+OBJECTS = dict.fromkeys((f"cilium-cilium{kind}" for kind in KINDS), "update")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("stack")
+    with pytest.MonkeyPatch.context() as monkeypatch, World(folder, monkeypatch, "Pulumi.local.yaml") as stack:
+        stack.setting("bgp").update(mode="control-plane")
+        stack.setting("k3s")["version"] = "v1.30.2+k3s1"
+        stack.setting("cilium")["version"] = "1.16.19"
+        yield stack
+
+
+def objects() -> dict[str, str]:
+    """API version of each object that makes Cilium announce, by its kind."""
+    with memory.opened("kubernetes") as state:
+        return {
+            its["kind"]: its["apiVersion"]
+            for its in state["objects"].values()
+            if its["apiVersion"].startswith("cilium.io/")
+        }
+
+
+def test_up(stack: World) -> None:
+    stack.up()
+    assert stack.holds()
+    assert set(objects().values()) == {"cilium.io/v2alpha1"}
+
+
+def test_to_the_config_map_and_back(stack: World) -> None:
+    stack.setting("bgp")["mode"] = "configmap"
+    assert stack.up().operations.items() >= dict.fromkeys(OBJECTS, "delete").items()
+    assert objects() == {}
+    assert stack.holds()
+    stack.setting("bgp")["mode"] = "control-plane"
+    assert stack.up().operations["cilium-bgp-config"] == "delete"
+    assert stack.holds()
+
+
+def test_a_password_of_ones_own(stack: World) -> None:
+    stack.secret("bgpPassword", "canary-bgp-77aa")
+    with stack.fault(hang=["k3s2/session"]):
+        stack.fails(r"node k3s2 \(10\.26\.23\.12\): BGP session is Active")
+    assert stack.up().operations == {"proof-routes": "update", "router-password": "delete"}
+    assert stack.holds()
+
+
+def test_a_release_that_the_state_does_not_know(stack: World) -> None:
+    state = json.loads(stack.pulumi("stack", "export").output)
+    (release,) = (its for its in state["deployment"]["resources"] if its["urn"].endswith("::cilium-release"))
+    forgotten = stack.pulumi("state", "delete", "--yes", "--force", "--target-dependents", release["urn"])
+    assert forgotten.code == 0, forgotten.output
+    operations = stack.up().operations
+    assert {"cilium-release", *OBJECTS, "fcdemo-service"} <= operations.keys()
+    assert set(operations.values()) == {"create"}
+    assert stack.holds()
+
+
+def test_another_cilium(stack: World) -> None:
+    stack.setting("cilium")["version"] = "1.17.5"
+    same_version = dict.fromkeys(("cilium-release", "cilium-crds"), "update") | AWAITED | PROVEN
+    assert stack.up().operations == same_version
+    assert stack.holds()
+
+
+def test_another_cilium_with_another_api_version(stack: World) -> None:
+    stack.setting("cilium")["version"] = "1.18.12"
+    changed = dict.fromkeys(("cilium-release", "cilium-crds"), "update") | OBJECTS | AWAITED | PROVEN
+    assert stack.up().operations == changed
+    assert objects() == dict.fromkeys(objects(), "cilium.io/v2")
+    assert len(objects()) == len(KINDS)
+    assert stack.holds()
+    stack.unchanged()
