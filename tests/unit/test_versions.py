@@ -1,14 +1,18 @@
-"""The table of versions: against Cilium's own pages where a Go module has them, and what is said of versions that
-have ended."""
+"""What is known of Cilium's releases, against their own sources where a Go module has them, and what is said of those
+that have ended."""
 
 import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import settings
+from components import cilium_bgp
+from components.cilium_bgp import Bgp
 from settings import versions
 from settings.checks import ended
 from tests.unit.graph import SSH_KEY
@@ -53,6 +57,59 @@ def test_the_metrics_are_those_that_the_agent_registers(module: Path) -> None:
     assert registered == {name for name in versions.HUBBLE_METRICS if versions.has_metric(cilium, name)}
     conflicts = set(re.findall(r'ConflictingPlugins\(\) \[\]string \{\s*return \[\]string\{"([^"]+)"\}', plugins))
     assert conflicts == set(versions.EXCLUSIVE_METRICS)
+
+
+BGP: Bgp = {
+    "local_asn": 4200000000,
+    "peer_asn": 64512,
+    "peer_address": "10.26.23.1",
+    "pool": "10.26.23.32/27",
+    "announce_pod_cidr": True,
+    "password": "secret",
+    "hold_time_seconds": 3,
+    "keepalive_seconds": 1,
+    "connect_retry_seconds": 1,
+    "graceful_restart": True,
+    "restart_time_seconds": 4095,
+}
+SPECS = {
+    "ciliumbgppeerconfigs": cilium_bgp.peer_config,
+    "ciliumbgpclusterconfigs": cilium_bgp.cluster_config,
+    "ciliumbgpadvertisements": cilium_bgp.advertisement,
+    "ciliumloadbalancerippools": cilium_bgp.ip_pool,
+}
+
+
+@pytest.mark.parametrize("plural", SPECS)
+def test_the_api_server_takes_our_objects_as_they_are(module: Path, plural: str) -> None:
+    if not versions.has_mode(versions.minor(release(module)), "control-plane"):
+        pytest.skip("this Cilium gets its BGP by ConfigMap")
+    version = cilium_bgp.api_version(release(module)).rpartition("/")[2]
+    file = module / "pkg/k8s/apis/cilium.io/client/crds" / version / f"{plural}.yaml"
+    (served,) = (its for its in yaml.safe_load(file.read_text())["spec"]["versions"] if its["name"] == version)
+    schema = served["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert list(refused(SPECS[plural](BGP), schema)) == []
+    assert list(refused({"other": 1}, schema))
+
+
+def refused(value: Any, schema: Mapping[str, Any], path: str = "spec") -> Iterator[str]:
+    """What such a schema does not take, or would silently leave out."""
+    types = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+    if not isinstance(value, types[schema["type"]]):
+        yield f"{path}: {value!r} is no {schema['type']}"
+    elif isinstance(value, dict):
+        yield from (f"{path}.{key}: missing" for key in schema.get("required", []) if key not in value)
+        for key, item in value.items():
+            inner = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+            yield from refused(item, inner, f"{path}.{key}") if inner else [f"{path}.{key}: unknown"]
+    elif isinstance(value, list):
+        for item in value:
+            yield from refused(item, schema["items"], f"{path}[]")
+    else:
+        if value not in schema.get("enum", [value]):
+            yield f"{path}: {value!r} is none of {schema['enum']}"
+        if isinstance(value, int) and not schema.get("minimum", value) <= value <= schema.get("maximum", value):
+            yield f"{path}: {value} is out of bounds"
 
 
 @pytest.mark.parametrize(
