@@ -32,8 +32,9 @@ class Host:
 
     def run(self, file: str, *parameters: str, network: str = "") -> subprocess.CompletedProcess[str]:
         """`network` is sh that sets up a network that has nothing else."""
-        line = f"{network}\nPATH={self.root}:$PATH\n{composed(Script(file, parameters, 30))}"
-        enter = ["unshare", "-n" if os.geteuid() == 0 else "-rn", "sh", "-c", line]
+        # and a /run of its own, for other tests run the same script
+        line = f"mount -t tmpfs none /run\n{network}\nPATH={self.root}:$PATH\n{composed(Script(file, parameters, 30))}"
+        enter = ["unshare", "-mn" if os.geteuid() == 0 else "-rmn", "sh", "-c", line]
         done = subprocess.run(enter, capture_output=True, text=True, check=False, timeout=60)
         if done.stderr.startswith("unshare: "):
             pytest.skip(f"no network namespace: {done.stderr.strip()}")
