@@ -504,7 +504,7 @@ def make_certificates(settings: argparse.Namespace, service_address: str) -> Non
         certificate(name, f"system:{name}", "client-ca")
         client_kubeconfig(TLS / f"{name}.kubeconfig", name, settings.https_listen_port)
     if not (TLS / "service.key").exists():
-        run("openssl", "genrsa", "-out", TLS / "service.key", "2048")
+        private(TLS / "service.key", run("openssl", "genrsa", "2048"))
 
 
 def start_api(children: Children, settings: argparse.Namespace) -> None:
