@@ -61,7 +61,9 @@ def test_a_node_is_killed(control_plane: Switched, capsys: pytest.CaptureFixture
         HOST.run("lxc", "start", "k3s3")
         back = until(RETURN, "everything back", lambda: all_back(control_plane))
     report(capsys, gaps.longest, back)
-    assert gaps.longest < stack.HOLD_SECONDS + POLL
+    # Its route goes with the hold time. Its pods are still chosen for one request in four or so, until Kubernetes has
+    # missed the node for 40 s: a few of those may come in a row.
+    assert gaps.longest < stack.HOLD_SECONDS + 5 * POLL
 
 
 def test_all_nodes_restart_at_once(control_plane: Switched, capsys: pytest.CaptureFixture[str]) -> None:
