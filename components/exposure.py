@@ -66,8 +66,7 @@ class Exposure(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ExposureArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Exposure", name, None, opts)
-        machine = args["machine"]
-        child = pulumi.ResourceOptions(parent=self, deleted_with=machine, replace_with=[machine] if machine else None)
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
         urls: dict[str, pulumi.Output[str]] = {}
         shown: list[pulumi.Resource] = []
         if args["mode"] == "ngrok":

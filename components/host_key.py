@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.dynamic import CreateResult, DiffResult, ReadResult, Resource, ResourceProvider, UpdateResult
+from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider, UpdateResult
 
 
 def learn(host: str, port: int, seconds: float) -> str:
@@ -38,7 +38,10 @@ def learn(host: str, port: int, seconds: float) -> str:
 
 
 class HostKeyProvider(ResourceProvider):
-    """Asks once; a refresh that sees another key is an error."""
+    """Asks a machine once; a new address of the same machine does not change its key.
+
+    A refresh asks nothing: all else on the machine is looked at over a connection that accepts this key only.
+    """
 
     serialize_as_secret_always = False
 
@@ -47,23 +50,15 @@ class HostKeyProvider(ResourceProvider):
         return CreateResult(f"{props['host']}:{int(props['port'])}", {**props, "key": key})
 
     def diff(self, _id: str, _olds: Mapping[str, Any], _news: Mapping[str, Any]) -> DiffResult:
-        moved = [key for key in ("machine", "host", "port") if _olds.get(key) != _news.get(key)]
-        return DiffResult(changes=bool(moved) or _olds["seconds"] != _news["seconds"], replaces=moved)
+        changed = [key for key in ("machine", "host", "port", "seconds") if _olds.get(key) != _news.get(key)]
+        return DiffResult(changes=bool(changed), replaces=[key for key in changed if key == "machine"])
 
     def update(self, _id: str, _olds: Mapping[str, Any], _news: Mapping[str, Any]) -> UpdateResult:
         return UpdateResult({**_news, "key": _olds["key"]})
 
-    def read(self, id_: str, props: Mapping[str, Any]) -> ReadResult:
-        if (seen := learn(props["host"], int(props["port"]), 60)) != props["key"]:
-            raise RuntimeError(
-                f"{id_} shows the host key {seen}, the state has {props['key']}: another machine answers, or its keys "
-                "were made anew. If that was you, `pulumi up --target-replace` this resource; if not, find out who."
-            ) from None
-        return ReadResult(id_, dict(props))
-
 
 class HostKey(Resource, module="cilium-bgp", name="HostKey"):
-    """The pinned host key of one machine; learned again only for another machine or address."""
+    """The pinned host key of one machine; learned again only for another machine."""
 
     key: pulumi.Output[str]
     """As in authorized_keys, without a comment: `ssh-ed25519 AAAA…`."""

@@ -122,14 +122,20 @@ class K3sCluster(pulumi.ComponentResource):
             stdin: pulumi.Output[str] = known.apply(
                 lambda known: config(args, node_name, known[0], known[1], leader=known[2], token=known[3])
             )
-            installed = install(node_name, stdin, after)
-            # It lives on the first server, so that a node that is removed is drained even if it is dead.
+            # On the first server: a node is removed even if it is dead, and before another one of its name joins.
+            removal = remote.finalizer(
+                node_name,
+                Script("node_remove.sh", [node_name]),
+                leader.connection,
+                on(leader, [token]),
+                subject=node.identity,
+            )
+            installed = install(node_name, stdin, [removal, *after])
             return remote.run(
                 f"{node_name}-joined",
                 Script("node_joined.sh", [node_name, str(limit)], limit + 60),
                 leader.connection,
                 on(leader, [installed]),
-                delete=Script("node_remove.sh", [node_name]),
                 again=[node.identity],
             )
 

@@ -48,7 +48,7 @@ class LinodeHost(pulumi.ComponentResource):
     api_listen: str
     """Address of the host that the Kubernetes API listens on."""
     machine: pulumi.Resource | None
-    """What everything on the host dies with."""
+    """What everything on the host dies with: its pinned key, which goes with the VM, and with another in its place."""
 
     def __init__(self, name: str, args: LinodeHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         import pulumi_linode as linode  # noqa: PLC0415  a quarter of all imports, which other hosts do without
@@ -91,7 +91,6 @@ class LinodeHost(pulumi.ComponentResource):
             private_ip=False,
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, protect=args["protect"]),
         )
-        self.machine = instance
         self.address = instance.ipv4s.apply(lambda addresses: addresses[0])
         host_key = HostKey(
             f"{name}-key",
@@ -99,7 +98,14 @@ class LinodeHost(pulumi.ComponentResource):
             host=self.address,
             opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
         )
-        self.connection = Connection(host=self.address, private_key=args["private_key"], host_key=host_key.key)
+        self.machine = host_key
+        self.connection = Connection(
+            host=self.address,
+            private_key=args["private_key"],
+            host_key=host_key.key,
+            machine=instance.id,
+            owned=True,
+        )
         self.ssh = pulumi.Output.format("ssh root@{0}", self.address)
         self.api_listen = "0.0.0.0"  # noqa: S104  behind the firewall
         self.register_outputs({"address": self.address})

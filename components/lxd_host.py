@@ -32,7 +32,7 @@ class LxdHost(pulumi.ComponentResource):
     """LXD installed and ready (snap, or the distribution's package; one that is there is adopted)."""
 
     lxd: pulumi.Output[Endpoint]
-    """SSH connection and socket path of LXD's API; a secret. LXD never listens on the network."""
+    """The way to LXD's socket, by SSH; a secret. LXD never listens on the network."""
     kernel_modules: pulumi.Output[str]
     """The modules that this host could load, separated by commas; empty where all is built in."""
     public_key: pulumi.Output[str]
@@ -59,15 +59,10 @@ class LxdHost(pulumi.ComponentResource):
         key = remote.run(f"{name}-ssh-key", Script("ssh_key.sh"), connection, child, delete=Script("ssh_key_remove.sh"))
         self.kernel_modules = kernel.stdout
         self.public_key = key.stdout
+        # By its ID, which an update leaves: what the installation says is nothing that LXD's entities hang on.
         self.lxd = pulumi.Output.secret(
-            pulumi.Output.all(
-                host=connection.host,
-                port=connection.port,
-                user=connection.user,
-                privateKey=connection.private_key,
-                hostKey=connection.host_key,
-                socket=installed.stdout,
-                project=args["project"],
-            ).apply(lambda endpoint: cast(Endpoint, endpoint))
+            pulumi.Output.all(connection.way(), installed.id).apply(
+                lambda both: cast(Endpoint, {**both[0], "project": args["project"]})
+            )
         )
         self.register_outputs({"kernelModules": self.kernel_modules, "publicKey": self.public_key})

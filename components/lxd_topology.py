@@ -8,7 +8,7 @@ import pulumi
 
 from components.node import Node
 from components.remote import Connection
-from lxd_resources import Endpoint, Instance, Network, Profile, Project, StoragePool
+from lxd_resources import Endpoint, Identity, Instance, Network, Profile, Project, StoragePool
 
 
 class LxdTopologyArgs(TypedDict):
@@ -107,9 +107,7 @@ class LxdTopology(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: LxdTopologyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:LxdTopology", name, None, opts)
-        machine = args["machine"]
-        # On another machine there is nothing to update.
-        child = pulumi.ResourceOptions(parent=self, deleted_with=machine, replace_with=[machine] if machine else None)
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
         lxd = pulumi.Output.from_input(args["lxd"])
 
         if args["project"] != "default":
@@ -160,7 +158,8 @@ class LxdTopology(pulumi.ComponentResource):
         self.nodes = {}
         for node, address in args["nodes"].items():
             devices: dict[str, Mapping[str, pulumi.Input[str]]] = {
-                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": address}
+                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": address},
+                "root": {"type": "disk", "path": "/", "pool": pool.name},
             }
             if node == args["api_node"]:
                 devices["kubernetes-api"] = {
@@ -178,16 +177,23 @@ class LxdTopology(pulumi.ComponentResource):
                 timeout_seconds=args["timeout_seconds"],
                 opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=args["protect"])),
             )
+            identity = Identity(
+                f"{node}-identity", instance, args["connection"].identity, pulumi.ResourceOptions(parent=self)
+            )
+            its_address: pulumi.Output[str] = pulumi.Output.all(address, identity.mac_address).apply(
+                lambda both: both[0]
+            )
             self.nodes[node] = Node(
-                address=instance.ipv4_address,
+                address=its_address,
                 connection=Connection(
-                    host=instance.ipv4_address,
+                    host=its_address,
                     user=args["user"],
                     private_key=args["private_key"],
-                    host_key=instance.ssh_host_key,
+                    host_key=identity.ssh_host_key,
                     proxy=args["connection"],
+                    machine=identity.mac_address,
                 ),
-                machine=instance,
-                identity=instance.mac_address,
+                machine=identity,
+                identity=identity.mac_address,
             )
         self.register_outputs({"nodes": {node: its.address for node, its in self.nodes.items()}})

@@ -16,6 +16,6 @@ class Node:
     connection: Connection
     """SSH as the login user, through the host, host key pinned."""
     machine: pulumi.Resource
-    """The instance: what runs on the node dies with it."""
+    """The instance's identity: what runs on the node dies with it, also when another instance takes its place."""
     identity: pulumi.Output[str]
-    """Changes when the instance is made anew (its MAC address)."""
+    """Another one for another instance, and nothing else; known in a preview that leaves the instance there."""

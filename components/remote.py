@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pulumi
 from pulumi_command import remote
 
+from components.finalizer import Finalizer
+
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
 
@@ -33,11 +35,34 @@ class Connection:
     port: int = 22
     proxy: "Connection | None" = None
     """A machine to go through; it has no proxy of its own (pulumi-command 1.2 allows one hop)."""
+    machine: pulumi.Input[str] = ""
+    """What tells the machine from another one besides its host key, e.g. a cloud's ID of it."""
+    owned: bool = False
+    """The stack makes and deletes the machine: what is on it ends with it."""
 
     def arguments(self) -> remote.ConnectionArgs:
         """This connection for pulumi-command, which dials eight times, at most 15 s each, before it gives up."""
         proxy = None if self.proxy is None else remote.ProxyConnectionArgs(**self.proxy._fields())
         return remote.ConnectionArgs(**self._fields(), proxy=proxy)
+
+    @property
+    def identity(self) -> pulumi.Output[str]:
+        """What the machine is known by."""
+        return pulumi.Output.format("{0} {1}", self.machine, self.host_key)
+
+    def way(self) -> pulumi.Output[dict[str, Any]]:
+        """This connection as a part of an `lxd_resources.Endpoint`; a secret."""
+        return pulumi.Output.secret(
+            pulumi.Output.all(
+                host=self.host,
+                port=self.port,
+                user=self.user,
+                privateKey=self.private_key,
+                hostKey=self.host_key,
+                machine=self.machine,
+                owned=self.owned,
+            )
+        )
 
     def _fields(self) -> dict[str, Any]:
         return {
@@ -61,20 +86,26 @@ class Script:
     seconds: int = 300
     """It is ended after this time, whatever it waits for."""
 
-    def command(self, user: str, name: str) -> pulumi.Output[str]:
+    def command(self, user: str, name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
         """The command line: the script's text as an argument, so that standard input stays free for secrets.
 
-        One of a stack and a `name` runs at a time on a machine: the newer ends the older.
+        One of a stack and a `name` runs at a time on a machine: the newer ends the older. The command line tells the
+        `machine` in a comment, so that it runs again on another one.
         """
         text = (SCRIPTS / self.file).read_text()
         if self.file.endswith(".py"):
             interpreter = ["python3", "-c", text]
         else:
             interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
-        sudo = [] if user == "root" else ["sudo", "-n"]
-        alone = ["sh", "-c", (SCRIPTS / "alone.sh").read_text(), f"{pulumi.get_stack()}.{name}"]
-        words = [*sudo, "timeout", "-k", "10", str(self.seconds), *alone, *interpreter]
-        return pulumi.Output.all(*self.parameters).apply(lambda parameters: shlex.join([*words, *parameters]))
+        limited = [*([] if user == "root" else ["sudo", "-n"]), "timeout", "-k", "10", str(self.seconds)]
+
+        def line(known: Sequence[str]) -> str:
+            machine, *parameters = known
+            alone = (f"# on {machine}\n" if machine else "") + (SCRIPTS / "alone.sh").read_text()
+            its_name = f"{pulumi.get_stack()}.{name}"
+            return shlex.join([*limited, "sh", "-c", alone, its_name, *interpreter, *parameters])
+
+        return pulumi.Output.all(machine, *self.parameters).apply(line)
 
 
 def run(
@@ -93,6 +124,9 @@ def run(
     Every script may run again at any time and then changes only what differs. Secrets go in by `stdin`;
     `secret_output` keeps the output out of logs and encrypted in the state. When one of `again` changes, it runs again.
     """
+    if delete:
+        before = finalizer(name, delete, connection, opts)
+        opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[before]))
     if secret_output:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
     if again:
@@ -101,12 +135,28 @@ def run(
     return remote.Command(
         name,
         connection=connection.arguments(),
-        create=script.command(connection.user, name),
-        delete=None if delete is None else delete.command(connection.user, name),
+        create=script.command(connection.user, name, connection.machine),
         stdin=stdin,
         # Standard output is the answer, perhaps one long line, of which the plugin could not log more than 64 KiB.
         logging=remote.Logging.NONE if secret_output else remote.Logging.STDERR,
         add_previous_output_in_env=False,
+        opts=opts,
+    )
+
+
+def finalizer(
+    name: str, script: Script, connection: Connection, opts: pulumi.ResourceOptions, subject: pulumi.Input[str] = ""
+) -> Finalizer:
+    """Run `script` when the resource goes, or its `subject` becomes another one: before that is made, where it is not
+    yet."""
+    return Finalizer(
+        f"{name}-finalizer",
+        file=script.file,
+        command=script.command(connection.user, name),
+        seconds=script.seconds,
+        machine=connection.way(),
+        proxy=None if connection.proxy is None else connection.proxy.way(),
+        subject=subject,
         opts=opts,
     )
 

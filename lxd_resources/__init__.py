@@ -7,6 +7,7 @@ Nothing here imports asyncssh or pylxd before a provider connects, and check and
 from .endpoint import Endpoint
 from .entity import Adopt
 from .forward import Forward, Port
+from .identity import Identity
 from .inputs import Devices
 from .instance import Instance
 from .network import Network
@@ -19,6 +20,7 @@ __all__ = [
     "Devices",
     "Endpoint",
     "Forward",
+    "Identity",
     "Instance",
     "Network",
     "Port",

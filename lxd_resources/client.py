@@ -16,7 +16,15 @@ class LxdError(Exception):
 
 
 class UnreachableError(LxdError):
-    """No connection to LXD."""
+    """No connection to the machine."""
+
+
+class SilentError(UnreachableError):
+    """The machine answers, no LXD on it does."""
+
+
+class AnotherMachineError(LxdError):
+    """The machine that answers is not the one whose key is pinned."""
 
 
 class MissingError(LxdError):
@@ -78,6 +86,15 @@ class Lxd:
         """A file or a log. Errors: MissingError."""
         return str(self._call("get", path, params=params, is_api=False).text)
 
+    def owner(self, *path: str, **params: str) -> dict[str, str]:
+        """Headers that give a file the owner of this file or folder. Errors: MissingError."""
+        headers = self._call("get", path, params=params, is_api=False).headers
+        return {name: headers[name] for name in ("X-LXD-uid", "X-LXD-gid")}
+
+    def write(self, text: str, headers: dict[str, str], *path: str, **params: str) -> None:
+        """Replace a file. Errors: MissingError, there is no such folder."""
+        self._call("post", path, params=params, data=text.encode(), headers={"X-LXD-type": "file", **headers})
+
     def send(self, method: str, *path: str, body: Json | None = None, etag: str = "") -> Json:
         """Make a change and wait until it is done. Gives the metadata of the operation, {} of a synchronous answer.
 
@@ -137,7 +154,7 @@ class Lxd:
             self._api = pylxd.Client(endpoint, timeout=REQUEST_SECONDS, project=self._project).api
         except (pylxd.exceptions.ClientConnectionFailed, requests.RequestException):
             tunnel.close()
-            raise UnreachableError(f"nothing answers as LXD behind {self._endpoint['socket']}") from None
+            raise SilentError(f"nothing answers as LXD behind {tunnel.socket}") from None
         except pylxd.exceptions.LXDAPIException as error:
             tunnel.close()
             raise _refusal(error) from None

@@ -3,31 +3,60 @@ read, merged and written back (GET, PUT with If-Match), as a Pulumi dynamic reso
 
 Each entity carries its resource's mark in `user.pulumi.owner`, so that a run after one that was killed recognises what
 is its own. An adopted entity carries its former content in `user.pulumi.former`, and gets it back on delete.
+
+An entity lives on one machine (see `endpoint`). On another one there is nothing of it: an update makes it there, and
+what was on a machine that shows another host key is gone.
 """
 
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, get_args
 
 import pulumi
 from pulumi import dynamic
-from pulumi.output import Unknown
 
-from .client import Lxd, LxdError, MissingError, RetryError, UnreachableError
-from .endpoint import Endpoint
-from .inputs import Problem, Props, endpoint_problems, replaced_in, strings
+from .client import AnotherMachineError, Lxd, LxdError, MissingError, RetryError, SilentError, UnreachableError
+from .endpoint import Endpoint, is_elsewhere, newest, take
+from .inputs import Problem, Props, endpoint_problems, strings
 
 Adopt = Literal["never", "if-equal", "update"]
 
 OWNER = "user.pulumi.owner"
 FORMER = "user.pulumi.former"
+GIVE_UP = "CILIUM_BGP_DELETE_UNREACHABLE"
+"""Environment variable: `true` means that machines that do not answer are gone for good."""
+
+
 ADVICE = {
-    "delete": "If the machine is gone for good, forget this resource with `pulumi state delete` (`deleted_with` its "
-    "host does that by itself); if its address changed, run `pulumi up` first",
-    "read": "If the machine is gone for good, forget this resource with `pulumi state delete`; if it is only off, "
-    "start it and run `pulumi refresh` again",
+    doing: "If the machine is off, start it; if its address has changed, set it and run `pulumi up`; if it is gone for "
+    f"good, say so: {GIVE_UP}=true pulumi {command}"
+    for doing, command in (("delete", "destroy"), ("read", "refresh"))
 }
+
+
+def is_gone(error: LxdError, way: Props) -> bool:
+    """Whether a machine that cannot be reached so is to be taken for gone, with all that was on it."""
+    silent = isinstance(error, SilentError)
+    return isinstance(error, AnotherMachineError) or (
+        isinstance(error, UnreachableError) and (is_given_up() or (bool(way.get("owned")) and not silent))
+    )
+
+
+def is_given_up() -> bool:
+    return os.environ.get(GIVE_UP) == "true"
+
+
+def say(text: str) -> None:
+    """Tell the user once, as one of Pulumi's diagnostics."""
+    if text not in _said:
+        _said.add(text)
+        print(text, file=sys.stderr, flush=True)
+
+
+_said: set[str] = set()
 
 
 class Provider(dynamic.ResourceProvider):
@@ -43,13 +72,13 @@ class Provider(dynamic.ResourceProvider):
     """What a PUT can change."""
     immutable: ClassVar[tuple[str, ...]] = ("name",)
     """What only a replacement can change."""
-    references: ClassVar[tuple[str, ...]] = ()
-    """What names other entities, which LXD keeps as long as this one uses them."""
     server_set: ClassVar[tuple[str, ...]] = ()
     """Prefixes of configuration keys that LXD sets: no drift, and kept by a PUT."""
     chosen_when_auto: ClassVar[tuple[str, ...]] = ()
     """Keys whose "auto" LXD replaces by the value it chose."""
     in_project: ClassVar[bool] = True
+    limits: ClassVar[tuple[str, ...]] = ()
+    """Inputs that say how long to wait, and are nothing of the entity."""
     seconds: ClassVar[float] = 120
     """Deadline of one operation."""
 
@@ -62,9 +91,17 @@ class Provider(dynamic.ResourceProvider):
         """What is wrong with checked inputs; any of them may be Unknown."""
         yield from ()
 
+    def refusals(self, olds: Props, news: Props) -> Iterator[Problem]:
+        """What cannot become of an entity that is there; `olds` are its inputs."""
+        yield from ()
+
     def replaced(self, olds: Props, news: Props) -> Iterator[str]:
         """Inputs, other than the immutable ones, whose change means a replacement."""
         yield from ()
+
+    def kept(self, olds: Props, news: Props) -> Props:
+        """The inputs for an entity that is there: what only its creation decides is as it was."""
+        return news
 
     def deadline(self, props: Props) -> float:
         return self.seconds
@@ -81,6 +118,10 @@ class Provider(dynamic.ResourceProvider):
         """The unchangeable part of an entity as LXD shows it."""
         return {key: live[key] for key in self.immutable if key in live}
 
+    def as_born(self, props: Props, live: Props) -> Props:
+        """The inputs with what only creation decides as it is in the entity that is there."""
+        return props
+
     def before_delete(self, lxd: Lxd, props: Props, live: Props) -> None:
         """Bring the entity into a state in which LXD deletes it."""
 
@@ -95,66 +136,97 @@ class Provider(dynamic.ResourceProvider):
     def check(self, _olds: Props, news: Props) -> dynamic.CheckResult:
         inputs = {key: strings(value) if key in self.fields else value for key, value in news.items()}
         problems = [*endpoint_problems(inputs["lxd"]), *self.problems(inputs)]
+        if _olds and not is_elsewhere(_olds["lxd"], inputs["lxd"]):
+            problems += self.refusals(_olds, inputs)
         adopt = inputs.get("adopt", "never")
         if isinstance(adopt, str) and adopt not in get_args(Adopt):
             problems.append(("adopt", f"{adopt!r} is none of {', '.join(get_args(Adopt))}"))
         return dynamic.CheckResult(inputs, [dynamic.CheckFailure(key, reason) for key, reason in problems])
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
-        changed = [key for key in _news if key != "__provider" and _olds.get(key) != _news[key]]
-        # When the engine replaces a pool or a network, it asks with an unknown name for it who must go before.
-        unknown = [key for key in self.references if isinstance(_news[key], Unknown)]
-        replaces = [key for key in changed if key in (*self.immutable, *unknown)]
-        if self.in_project and replaced_in(_olds, _news, "lxd", "project"):
-            replaces.append("lxd")
-        replaces += self.replaced(_olds, _news)
-        return dynamic.DiffResult(changes=bool(changed), replaces=replaces, delete_before_replace=True)
+        take(_news["lxd"])
+        if is_elsewhere(_olds["lxd"], _news["lxd"]):
+            return dynamic.DiffResult(changes=True, replaces=[], delete_before_replace=True)
+        wanted = self.kept(_olds, _news)
+        unlike = [key for key in wanted if key not in ("__provider", *self.limits) and _olds.get(key) != wanted[key]]
+        replaces = [*(key for key in unlike if key in self.immutable), *self.replaced(_olds, wanted)]
+        return dynamic.DiffResult(changes=bool(unlike), replaces=replaces, delete_before_replace=True)
 
     def create(self, props: Props) -> dynamic.CreateResult:
         with self.session(props, "create") as lxd:
-            props = {**props, "former": self.take_over(lxd, props)}
-            try:
-                live = self.converge(lxd, props)
-            except LxdError as error:
-                try:
-                    lxd.extend(self.seconds)
-                    self.remove(lxd, props)
-                except LxdError as left:
-                    raise LxdError(f"{error}. What it left could not be removed ({left}); the next run will") from None
-                raise
-            return dynamic.CreateResult(props[self.identity], {**props, **self.outputs(lxd, props, live)})
+            return dynamic.CreateResult(props[self.identity], self.made(lxd, props))
 
     def read(self, id_: str, props: Props) -> dynamic.ReadResult:
-        with self.session(props, "read") as lxd:
-            live, _ = self.find(lxd, props)
-            if live is None:
+        try:
+            with self.session(props, "read") as lxd:
+                live, _ = self.find(lxd, props)
+                if live is None:
+                    return dynamic.ReadResult(None, {})
+                props = self.as_born(props, live)
+                return dynamic.ReadResult(
+                    id_, {**props, **self.observed(lxd, props, live), **self.outputs(lxd, props, live)}
+                )
+        except LxdError as error:
+            if not is_gone(error, props["lxd"]):
+                raise
+            if isinstance(error, AnotherMachineError) or is_given_up():
+                say(f"{error}. What was on the machine is not there")
                 return dynamic.ReadResult(None, {})
-            return dynamic.ReadResult(id_, {**props, **self.observed(props, live), **self.outputs(lxd, props, live)})
+            # Whether the machine itself is gone, its own refresh tells.
+            say(f"{error}. What is on the machine is left as it was seen last")
+            return dynamic.ReadResult(id_, props)
 
     def update(self, _id: str, _olds: Props, _news: Props) -> dynamic.UpdateResult:
+        if not is_elsewhere(_olds["lxd"], _news["lxd"]):
+            props = {**self.kept(_olds, _news), "former": _olds.get("former", "")}
+            with self.session(props, "update") as lxd:
+                if self.find(lxd, props)[0] is not None:
+                    return dynamic.UpdateResult(self.converge(lxd, props, _olds))
         with self.session(_news, "update") as lxd:
-            props = {**_news, "former": _olds.get("former", "")}
-            live = self.converge(lxd, props, _olds)
-            return dynamic.UpdateResult({**props, **self.outputs(lxd, props, live)})
+            return dynamic.UpdateResult(self.made(lxd, _news))
 
     def delete(self, _id: str, _props: Props) -> None:
-        with self.session(_props, "delete") as lxd:
-            self.remove(lxd, _props)
+        props = {**_props, "lxd": newest(_props["lxd"])}
+        try:
+            with self.session(props, "delete") as lxd:
+                self.remove(lxd, props)
+        except LxdError as error:
+            if not is_gone(error, props["lxd"]):
+                raise
+            say(f"{error}. What was on the machine is taken for gone")
 
     # How.
 
     @contextmanager
     def session(self, props: Props, doing: str) -> Iterator[Lxd]:
-        """A connection for one operation; errors name the entity and the machine."""
+        """A connection for one operation. Errors name the entity, unless the machine is gone, and say what to do."""
         endpoint = props["lxd"]
         project = endpoint["project"] if self.in_project else None
         try:
             with Lxd(endpoint, project, self.deadline(props)) as lxd:
                 yield lxd
         except LxdError as error:
-            advice = f". {ADVICE[doing]}" if isinstance(error, UnreachableError) and doing in ADVICE else ""
+            if doing in ADVICE and is_gone(error, endpoint):
+                raise
+            advice = f". {ADVICE[doing]}" if doing in ADVICE and isinstance(error, UnreachableError) else ""
             entity = f"{self.kind} {props[self.identity]} at {endpoint['host']}"
-            raise LxdError(f"cannot {doing} {entity}: {error}{advice}") from None
+            raise type(error)(f"cannot {doing} {entity}: {error}{advice}") from None
+
+    def made(self, lxd: Lxd, props: Props) -> Props:
+        """Make the entity, or take it over, and give its outputs. What it began and cannot finish is removed again."""
+        former, begun = self.take_over(lxd, props)
+        props = {**props, "former": former}
+        try:
+            return self.converge(lxd, props)
+        except LxdError as error:
+            if begun:  # by another run, which may have got further
+                raise
+            try:
+                lxd.extend(self.seconds)
+                self.remove(lxd, props)
+            except LxdError as left:
+                raise LxdError(f"{error}. What it left could not be removed ({left}); the next run will") from None
+            raise
 
     def find(self, lxd: Lxd, props: Props) -> tuple[Props | None, str]:
         """The entity and its ETag, unless it has gone or another resource has taken its name."""
@@ -163,21 +235,21 @@ class Provider(dynamic.ResourceProvider):
             return None, ""
         return live, etag
 
-    def take_over(self, lxd: Lxd, props: Props) -> str:
-        """Former content of an entity that is adopted, "" of one that is our own or yet to be made.
+    def take_over(self, lxd: Lxd, props: Props) -> tuple[str, bool]:
+        """Former content of an entity that is adopted, "" of one that is our own or yet to be made; whether it is ours.
 
         Errors: the entity exists and may not be adopted.
         """
         live, _ = lxd.get(*self.path(props))
         if live is None:
-            return ""
+            return "", False
         owner, former = live["config"].get(OWNER), live["config"].get(FORMER, "")
         unlike = [f"{key} {value}" for key, value in self.born_as(live).items() if value != props[key]]
         if owner == props["owner"] and (former or not unlike):
-            return str(former)
+            return str(former), True
         if owner == props["owner"]:
             self.remove(lxd, {**props, "former": ""})
-            return ""
+            return "", False
         if owner is not None:
             raise LxdError(f"it exists and belongs to {owner}; destroy it there, or unset its {OWNER} to let it go")
         if unlike:
@@ -189,7 +261,7 @@ class Provider(dynamic.ResourceProvider):
         content = self.content(live)
         if adopt == "if-equal" and (other := self.unequal(props, content)):
             raise LxdError(f'it exists with another {", ".join(other)}; make it equal, or say adopt="update"')
-        return json.dumps(content, sort_keys=True)
+        return json.dumps(content, sort_keys=True), False
 
     def unequal(self, props: Props, content: Props) -> list[str]:
         """What of the inputs the live content does not have."""
@@ -228,7 +300,7 @@ class Provider(dynamic.ResourceProvider):
         content["config"] = {k: v for k, v in content["config"].items() if not k.startswith("volatile.")}
         return content
 
-    def observed(self, props: Props, live: Props) -> Props:
+    def observed(self, lxd: Lxd, props: Props, live: Props) -> Props:
         """The live content in the form of the inputs: differs from them if and only if somebody changed it."""
         content = self.content(live)
         expected = self.wanted(props, content)
@@ -246,21 +318,18 @@ class Provider(dynamic.ResourceProvider):
         return result
 
     def converge(self, lxd: Lxd, props: Props, olds: Props | None = None) -> Props:
-        """Make the entity what the inputs say, whatever of that is done already, and return it.
-
-        With `olds` it must exist; without, it is created when it does not.
-        """
+        """Make the entity what the inputs say, whatever of that is done already, and give its outputs."""
         while True:
             try:
                 live, etag = lxd.get(*self.path(props))
-                if live is None and olds is not None:
-                    raise LxdError("it is gone; run `pulumi refresh`, then `pulumi up` makes it anew")
                 if live is None:
                     body = self.creation(props)
                     lxd.send(
                         "post", *self.path(props)[:-1], body=body | {"config": body["config"] | {OWNER: props["owner"]}}
                     )
                 else:
+                    if live["config"].get(OWNER) == props["owner"]:
+                        props = self.as_born(props, live)
                     content = self.content(live)
                     wanted = self.wanted(props, content, olds)
                     if wanted != content:
@@ -268,7 +337,7 @@ class Provider(dynamic.ResourceProvider):
                 self.settle(lxd, props)
                 live, _ = lxd.get(*self.path(props))
                 if live is not None:
-                    return live
+                    return {**props, **self.outputs(lxd, props, live)}
                 raise RetryError("it is gone again")
             except RetryError as again:
                 lxd.pause("its configuration to take", str(again))

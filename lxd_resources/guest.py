@@ -1,4 +1,4 @@
-"""What is seen of an instance from outside through LXD's API: addresses, cloud-init, the SSH host key."""
+"""What is seen and written of an instance from outside through LXD's API: addresses, cloud-init, files."""
 
 import re
 from urllib.parse import urlparse
@@ -35,9 +35,13 @@ def await_ipv4(lxd: Lxd, name: str) -> None:
         live, _ = lxd.get("instances", name)
         if live is None:
             raise LxdError("it is gone")
-        if addresses(lxd, live)["ipv4_address"]:
+        # It keeps the one that it has had until its lease ends.
+        fixed = [device["ipv4.address"] for device in live["expanded_devices"].values() if "ipv4.address" in device]
+        seen = addresses(lxd, live)["ipv4_address"]
+        if seen and seen in (fixed or [seen]):
             return
-        lxd.pause("an IPv4 address on a network device", f"none, status {live['status']}")
+        wanted = fixed[0] if fixed else "an IPv4 address"
+        lxd.pause(f"{wanted} on a network device", f"{seen or 'none'}, status {live['status']}")
 
 
 def await_cloud_init(lxd: Lxd, name: str) -> None:
@@ -59,15 +63,34 @@ def await_cloud_init(lxd: Lxd, name: str) -> None:
 
 def host_key(lxd: Lxd, name: str) -> str:
     """The public SSH host key as "ssh-ed25519 AAAA…", "" while there is none."""
-    try:
-        return " ".join(lxd.text("instances", name, "files", path=HOST_KEY).split()[:2])
-    except (MissingError, RetryError):
-        return ""
+    return " ".join(read(lxd, name, HOST_KEY).split()[:2])
 
 
 def await_host_key(lxd: Lxd, name: str) -> None:
     while not host_key(lxd, name):
         lxd.pause(HOST_KEY, "no such file")
+
+
+def read(lxd: Lxd, name: str, path: str) -> str:
+    """A file's content, "" while there is none."""
+    try:
+        return lxd.text("instances", name, "files", path=path)
+    except (MissingError, RetryError):
+        return ""
+
+
+def write(lxd: Lxd, name: str, path: str, text: str) -> None:
+    """Replace a file, for its owner alone: the one it has, or its folder's. Errors: there is no such folder."""
+    place = ("instances", name, "files")
+    try:
+        owner = lxd.owner(*place, path=path)
+    except MissingError:
+        folder = path.rpartition("/")[0]
+        try:
+            owner = lxd.owner(*place, path=folder)
+        except MissingError:
+            raise LxdError(f"there is no {folder} in it; has its image that user (lxd.loginUser)?") from None
+    lxd.write(text, {**owner, "X-LXD-mode": "0600", "X-LXD-write": "overwrite"}, *place, path=path)
 
 
 AWAIT = {"ipv4": await_ipv4, "cloud-init": await_cloud_init, "ssh-host-key": await_host_key}

@@ -1,18 +1,23 @@
 """Checks and forms of inputs, as a preview sees them: any value may be unknown, and numbers are floats."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pulumi
 from pulumi.output import Unknown
 
-from .endpoint import Endpoint
+from .endpoint import OPTIONAL, Endpoint
 
 Props = dict[str, Any]
 Devices = Mapping[str, Mapping[str, pulumi.Input[str]]]
 Problem = tuple[str, str]
 """Property and reason."""
+CLOUD_INIT = tuple(
+    f"{prefix}.{data}" for prefix in ("cloud-init", "user") for data in ("user-data", "vendor-data", "network-config")
+)
+"""What cloud-init reads at the first boot. Changed later, it would begin anew at the next one, with new SSH host keys
+(canonical/lxd#17063)."""
 
 
 def strings(value: Any) -> Any:
@@ -31,19 +36,27 @@ def strings(value: Any) -> Any:
     return value
 
 
-def replaced_in(olds: Props, news: Props, field: str, key: str) -> bool:
+def changed_in(olds: Props, news: Props, field: str, key: str) -> bool:
     """Whether `key` inside the input `field` is known to change."""
     if isinstance(news[field], Unknown) or isinstance(new := news[field].get(key), Unknown):
         return False
     return bool(new != olds[field].get(key))
 
 
+def with_former(news: Any, olds: Any, keys: Iterable[str]) -> Any:
+    """A map of inputs with these of its keys as they were, there or not."""
+    if isinstance(news, Unknown):
+        return news
+    former = {key: olds[key] for key in keys if key in olds}
+    return {key: value for key, value in news.items() if key not in keys} | former
+
+
 def endpoint_problems(lxd: Any) -> Iterator[Problem]:
     if isinstance(lxd, Unknown):
         return
     for key in Endpoint.__annotations__:
-        if lxd.get(key) in (None, ""):
-            yield "lxd", f"{key} is missing: give host, port, user, privateKey, hostKey, socket and project"
+        if key not in OPTIONAL and lxd.get(key) in (None, ""):
+            yield "lxd", f"{key} is missing: give host, port, user, privateKey, hostKey and project"
     if isinstance(key := lxd.get("hostKey"), str) and not re.match(r"(ssh|ecdsa)-\S+ AAAA", key):
         yield "lxd", f'hostKey {key!r} is not a public key as in authorized_keys, "ssh-ed25519 AAAA…"'
 

@@ -1,7 +1,7 @@
 """LXD instances: containers that are started, and waited for until they can be used."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 from pulumi import dynamic
@@ -11,21 +11,32 @@ from . import guest
 from .client import Lxd, LxdError
 from .endpoint import Endpoint
 from .entity import Entity, Provider
-from .inputs import Devices, Problem, Props, device_problems, proxy_problems, user_data_problems
+from .inputs import (
+    CLOUD_INIT,
+    Devices,
+    Problem,
+    Props,
+    device_problems,
+    proxy_problems,
+    user_data_problems,
+    with_former,
+)
 
-IMAGE = "user.pulumi.image"
+IMAGE, GENERATION = "user.pulumi.image", "user.pulumi.generation"
 SERVERS = {"ubuntu": "https://cloud-images.ubuntu.com/releases/", "images": "https://images.lxd.canonical.com"}
 STOP_SECONDS = 30
 WaitFor = Literal["ipv4", "cloud-init", "ssh-host-key"]
 
 
 class InstanceProvider(Provider):
+    """Image, pool, project and what cloud-init reads are for instances that are made: one that is there keeps its own.
+    Another generation or address is another instance."""
+
     kind = "instance"
     collection = "instances"
     fields = ("config", "devices", "profiles")
-    immutable = ("name", "image")
-    references = ("profiles", "devices")
-    server_set = ("volatile.", "image.", IMAGE)
+    server_set = ("volatile.", "image.", IMAGE, GENERATION)
+    limits = ("timeout_seconds",)
 
     def problems(self, news: Props) -> Iterator[Problem]:
         yield from device_problems(news["devices"])
@@ -40,12 +51,20 @@ class InstanceProvider(Provider):
                     yield "wait_for", f"{what!r} is none of {', '.join(guest.AWAIT)}"
 
     def replaced(self, olds: Props, news: Props) -> Iterator[str]:
-        old, new = root_pool(olds["devices"]), root_pool(news["devices"])
-        if old != new and not isinstance(new, Unknown):
+        if not isinstance(news["generation"], Unknown) and news["generation"] != olds["generation"]:
+            yield "generation"
+        old, new = static_addresses(olds["devices"]), static_addresses(news["devices"])
+        if any(name in new and new[name] != address for name, address in old.items()):
             yield "devices"
 
+    def kept(self, olds: Props, news: Props) -> Props:
+        lxd = news["lxd"]
+        kept = {**news, "image": olds["image"], "lxd": {**lxd, "project": olds["lxd"]["project"]}}
+        kept["config"] = with_former(news["config"], olds["config"], CLOUD_INIT)
+        return kept | {"devices": in_pool(news["devices"], root_pool(olds["devices"]))}
+
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
-        result = super().diff(_id, _olds, _news)
+        result = super().diff(_id, with_what_is_new(_olds, _news), _news)
         result.changes = result.changes or _olds.get("status") != "Running"
         return result
 
@@ -58,11 +77,16 @@ class InstanceProvider(Provider):
         if remote in SERVERS:
             source |= {"protocol": "simplestreams", "server": SERVERS[remote]}
         body = super().creation(props)
-        config = body["config"] | {IMAGE: props["image"]}
+        config = body["config"] | {IMAGE: props["image"], GENERATION: str(int(props["generation"]))}
         return body | {"type": "container", "source": source, "config": config}
 
     def born_as(self, live: Props) -> Props:
-        return {"name": live["name"], "image": live["config"].get(IMAGE)}
+        return {"name": live["name"], "generation": int(live["config"].get(GENERATION, "1"))}
+
+    def as_born(self, props: Props, live: Props) -> Props:
+        born = {**props, "image": live["config"].get(IMAGE, props["image"])}
+        born["config"] = with_former(props["config"], live["config"], CLOUD_INIT)
+        return born | {"devices": in_pool(props["devices"], root_pool(live["expanded_devices"]))}
 
     def settle(self, lxd: Lxd, props: Props) -> None:
         name = props["name"]
@@ -72,13 +96,21 @@ class InstanceProvider(Provider):
             lxd.send("put", "instances", name, "state", body={"action": action, "timeout": STOP_SECONDS})
         for what in props["wait_for"]:
             guest.AWAIT[what](lxd, name)
+        for path, text in props["files"].items():
+            if guest.read(lxd, name, path) != text:
+                guest.write(lxd, name, path, text)
+
+    def observed(self, lxd: Lxd, props: Props, live: Props) -> Props:
+        files = {path: guest.read(lxd, props["name"], path) for path in props.get("files") or {}}
+        return {**super().observed(lxd, props, live), "files": files}
 
     def outputs(self, lxd: Lxd, props: Props, live: Props) -> Props:
         found = guest.addresses(lxd, live)
         key = props.get("ssh_host_key") or ""
         if live["status"] == "Running" and "ssh-host-key" in props["wait_for"]:
             key = guest.host_key(lxd, props["name"])
-        return {**found, "status": live["status"], "ssh_host_key": key}
+        pool = root_pool(live["expanded_devices"])
+        return {**found, "status": live["status"], "ssh_host_key": key, "pool": pool}
 
     def before_delete(self, lxd: Lxd, props: Props, live: Props) -> None:
         if live["expanded_config"].get("security.protection.delete") == "true":
@@ -106,6 +138,10 @@ class Instance(Entity, module="lxd", name="Instance"):
     """LXD's word: Running, Stopped, Frozen … Any but Running is drift, and mended by the next `pulumi up`."""
     ssh_host_key: pulumi.Output[str]
     """ "ssh-ed25519 AAAA…", read through LXD; "" unless waited for."""
+    image: pulumi.Output[str]
+    """What it was made of."""
+    pool: pulumi.Output[str]
+    """Storage pool that it was made in."""
 
     def __init__(
         self,
@@ -117,23 +153,40 @@ class Instance(Entity, module="lxd", name="Instance"):
         profiles: pulumi.Input[Sequence[pulumi.Input[str]]],
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         devices: pulumi.Input[Devices] | None = None,
+        files: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        generation: pulumi.Input[int] = 1,
         wait_for: pulumi.Input[Sequence[WaitFor]] = ("ipv4", "cloud-init", "ssh-host-key"),
         timeout_seconds: pulumi.Input[int] = 600,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`image`: ubuntu:22.04, images:debian/12, or local:ALIAS. `timeout_seconds`: for each of create, update and
-        delete as a whole; the engine's custom_timeouts do not reach dynamic resources."""
+        """`image`: ubuntu:22.04, images:debian/12, or local:ALIAS. `files`: content by absolute path, for their owner
+        alone, kept as given. `generation`: another number is another instance. `timeout_seconds`: for each of create,
+        update and delete as a whole; the engine's custom_timeouts do not reach dynamic resources."""
         props = {
             "name": name,
             "image": image,
             "profiles": profiles,
             "config": config or {},
             "devices": devices or {},
+            "files": files or {},
+            "generation": generation,
             "wait_for": wait_for,
             "timeout_seconds": timeout_seconds,
         }
-        outputs = ["ipv4_address", "mac_address", "status", "ssh_host_key"]
+        outputs = ["ipv4_address", "mac_address", "status", "ssh_host_key", "pool"]
         super().__init__(InstanceProvider(), resource_name, lxd, props, opts, outputs=outputs)
+
+
+def with_what_is_new(olds: Props, news: Props) -> Props:
+    """The state of an earlier version with what that did not keep yet, so that an upgrade alone changes no instance."""
+    lxd, devices = news["lxd"], news["devices"]
+    olds = {"generation": 1, "files": {}, **olds}
+    if "machine" not in olds["lxd"] and not isinstance(lxd, Unknown):
+        new = {key: lxd[key] for key in ("machine", "owned") if key in lxd}
+        olds["lxd"] = {key: value for key, value in olds["lxd"].items() if key in lxd} | new
+    if root_pool(olds["devices"]) is None and isinstance(devices, dict):
+        olds["devices"] = {**olds["devices"], **{name: device for name, device in devices.items() if is_root(device)}}
+    return olds
 
 
 def root_pool(devices: object) -> object:
@@ -143,6 +196,27 @@ def root_pool(devices: object) -> object:
     for device in devices.values():
         if isinstance(device, Unknown):
             return device
-        if device.get("type") == "disk" and device.get("path") == "/":
+        if is_root(device):
             return device.get("pool")
     return None
+
+
+def in_pool(devices: Any, pool: object) -> Any:
+    """The devices, their root disk in that pool if one is given."""
+    if not isinstance(pool, str) or not isinstance(devices, dict):
+        return devices
+    return {name: {**device, "pool": pool} if is_root(device) else device for name, device in devices.items()}
+
+
+def is_root(device: object) -> bool:
+    return isinstance(device, dict) and (device.get("type"), device.get("path")) == ("disk", "/")
+
+
+def static_addresses(devices: object) -> dict[str, str]:
+    """IPv4 addresses that are known, by device."""
+    known = devices.items() if isinstance(devices, dict) else ()
+    return {
+        name: address
+        for name, device in known
+        if isinstance(device, dict) and isinstance(address := device.get("ipv4.address"), str)
+    }

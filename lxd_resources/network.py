@@ -7,7 +7,7 @@ import pulumi
 from .client import Lxd
 from .endpoint import Endpoint
 from .entity import Adopt, Entity, Provider
-from .inputs import Problem, Props
+from .inputs import Problem, Props, changed_in
 
 
 class NetworkProvider(Provider):
@@ -21,6 +21,18 @@ class NetworkProvider(Provider):
         name = news["name"]
         if isinstance(name, str) and len(name) > 15:
             yield "name", f"{name!r} has {len(name)} characters; Linux allows 15 for an interface"
+
+    def refusals(self, olds: Props, news: Props) -> Iterator[Problem]:
+        away = "put it back, or `pulumi destroy` first and `pulumi up` after"
+        if isinstance(news["name"], str) and news["name"] != olds["name"]:
+            yield "name", f"{olds['name']} cannot become {news['name']} under the instances that are on it; {away}"
+        elif changed_in(olds, news, "config", "ipv4.address"):
+            address = olds["config"].get("ipv4.address", "none")
+            yield (
+                "config",
+                f"ipv4.address {address} of {olds['name']} cannot become {news['config'].get('ipv4.address', 'none')} "
+                f"under the instances that are on it, with addresses in its subnet; {away}",
+            )
 
     def outputs(self, lxd: Lxd, props: Props, live: Props) -> Props:
         return {"ipv4_address": live["config"].get("ipv4.address", "")}

@@ -6,18 +6,24 @@ import pulumi
 
 from .endpoint import Endpoint
 from .entity import Adopt, Entity, Provider
-from .inputs import Devices, Problem, Props, device_problems, user_data_problems
+from .inputs import CLOUD_INIT, Devices, Problem, Props, changed_in, device_problems, user_data_problems, with_former
 
 
 class ProfileProvider(Provider):
     kind = "profile"
     collection = "profiles"
     fields = ("config", "devices")
-    references = ("devices",)
 
     def problems(self, news: Props) -> Iterator[Problem]:
         yield from device_problems(news["devices"])
         yield from user_data_problems(news["config"])
+
+    def replaced(self, olds: Props, news: Props) -> Iterator[str]:
+        if changed_in(olds, news, "lxd", "project"):
+            yield "lxd"
+
+    def kept(self, olds: Props, news: Props) -> Props:
+        return {**news, "config": with_former(news["config"], olds["config"], CLOUD_INIT)}
 
 
 class Profile(Entity, module="lxd", name="Profile"):

@@ -6,7 +6,7 @@ import pulumi
 
 from .endpoint import Endpoint
 from .entity import Adopt, Entity, Provider
-from .inputs import Props, replaced_in
+from .inputs import Problem, Props, changed_in
 
 
 class StoragePoolProvider(Provider):
@@ -16,8 +16,16 @@ class StoragePoolProvider(Provider):
     server_set = ("volatile.", "source", "size")
 
     def replaced(self, olds: Props, news: Props) -> Iterator[str]:
-        if replaced_in(olds, news, "config", "source"):
+        if changed_in(olds, news, "config", "source"):
             yield "config"
+
+    def refusals(self, olds: Props, news: Props) -> Iterator[Problem]:
+        if news["name"] == olds["name"] and news["driver"] != olds["driver"]:
+            yield (
+                "driver",
+                f"pool {olds['name']} is of driver {olds['driver']} and stays so; give a pool of driver "
+                f"{news['driver']} another name (lxd.storagePool.name)",
+            )
 
 
 class StoragePool(Entity, module="lxd", name="StoragePool"):

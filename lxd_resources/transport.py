@@ -1,6 +1,10 @@
-"""LXD's Unix socket on another machine, forwarded here through SSH."""
+"""SSH to a machine, and through it to LXD's Unix socket there.
+
+Keys stay in memory, and only the pinned host key is accepted: neither ~/.ssh nor an agent is looked at.
+"""
 
 import asyncio
+import contextlib
 import threading
 from concurrent.futures import Future
 from pathlib import Path
@@ -9,19 +13,37 @@ from typing import Any
 
 import asyncssh
 
-from .client import LxdError, UnreachableError
+from .client import AnotherMachineError, LxdError, SilentError, UnreachableError
+from .endpoint import SOCKETS
 
 CONNECT_SECONDS = 15
 KEEPALIVE_SECONDS = 10
 """After three of these without an answer the connection counts as dropped."""
 
 
-class Tunnel:
-    """A local socket, `path`, behind which LXD answers until `close`.
+def dial(way: dict[str, Any], tunnel: asyncssh.SSHClientConnection | None = None) -> Any:
+    """A connection, for `async with`, to where the first five keys of an Endpoint lead. Errors: see `explained`."""
+    return asyncssh.connect(
+        way["host"],
+        int(way["port"]),
+        tunnel=tunnel,
+        username=way["user"],
+        client_keys=[asyncssh.import_private_key(way["privateKey"])],
+        known_hosts=([asyncssh.import_public_key(way["hostKey"])], [], []),
+        config=None,
+        agent_path=None,
+        preferred_auth="publickey",
+        connect_timeout=CONNECT_SECONDS,
+        login_timeout=CONNECT_SECONDS,
+        keepalive_interval=KEEPALIVE_SECONDS,
+    )
 
-    Keys stay in memory, and only the endpoint's host key is accepted: neither ~/.ssh nor an agent is looked at.
-    Errors: UnreachableError when the machine or LXD does not answer, LxdError when one of them refuses.
-    """
+
+class Tunnel:
+    """A local socket, `path`, behind which LXD answers until `close`. Errors: SilentError, and those of `explained`."""
+
+    socket: str
+    """LXD's own."""
 
     def __init__(self, endpoint: dict[str, Any]) -> None:
         self._directory = TemporaryDirectory(prefix="lxd-")
@@ -47,50 +69,49 @@ class Tunnel:
             asyncio.run(self._forward(endpoint))
         except Exception as error:
             if not self._ready.done():
-                self._ready.set_exception(_explained(error, endpoint))
+                self._ready.set_exception(error if isinstance(error, LxdError) else explained(error, endpoint))
 
     async def _forward(self, endpoint: dict[str, Any]) -> None:
-        async with asyncssh.connect(
-            endpoint["host"],
-            int(endpoint["port"]),
-            username=endpoint["user"],
-            client_keys=[asyncssh.import_private_key(endpoint["privateKey"])],
-            known_hosts=([asyncssh.import_public_key(endpoint["hostKey"])], [], []),
-            config=None,
-            agent_path=None,
-            preferred_auth="publickey",
-            connect_timeout=CONNECT_SECONDS,
-            login_timeout=CONNECT_SECONDS,
-            keepalive_interval=KEEPALIVE_SECONDS,
-        ) as ssh:
-            # A forwarded socket fails only when it is used, and then without a reason: use it once.
-            _, probe = await ssh.open_unix_connection(endpoint["socket"])
-            probe.close()
-            async with ssh.forward_local_path(self.path, endpoint["socket"]):
+        async with dial(endpoint) as ssh:
+            self.socket = await _socket(ssh, endpoint)
+            async with ssh.forward_local_path(self.path, self.socket):
                 self._loop = asyncio.get_running_loop()
                 self._ready.set_result(None)
                 await self._stop.wait()
 
 
-def _explained(error: Exception, endpoint: dict[str, Any]) -> LxdError:
-    machine = f"{endpoint['host']}:{int(endpoint['port'])}"
+async def _socket(ssh: asyncssh.SSHClientConnection, endpoint: dict[str, Any]) -> str:
+    """The first that opens: a forwarded socket fails only when it is used, and then without a reason."""
+    sockets = [endpoint["socket"]] if "socket" in endpoint else SOCKETS
+    for path in sockets:
+        with contextlib.suppress(asyncssh.ChannelOpenError):
+            _, probe = await ssh.open_unix_connection(path)
+            probe.close()
+            return path
+    raise SilentError(
+        f"{endpoint['host']}:{int(endpoint['port'])} does not open {' or '.join(sockets)} for {endpoint['user']}: "
+        "is LXD running, may they write to its socket?"
+    )
+
+
+def explained(error: Exception, way: dict[str, Any]) -> LxdError:
+    """What an error on the way means: UnreachableError, AnotherMachineError, or a refusal, LxdError."""
+    machine = f"{way['host']}:{int(way['port'])}"
     match error:
-        case asyncssh.HostKeyNotVerifiable():
-            return LxdError(
-                f"the SSH host key of {machine} is not the pinned one; if the machine was reinstalled, change hostKey, "
-                "otherwise somebody is between you and it"
+        case asyncssh.HostKeyNotVerifiable() | asyncssh.KeyExchangeFailed() if "host" in error.reason:
+            return AnotherMachineError(
+                f"the SSH host key of {machine} is not the pinned one: another machine answers, or somebody is between "
+                "you and it. If it is yours and was reinstalled or rebuilt, pin its new key: host.hostKey, or for a "
+                "Linode `pulumi up --replace '**::host-key'`"
             )
         case asyncssh.PermissionDenied():
-            return LxdError(f"{machine} does not let {endpoint['user']} in with this privateKey")
+            return LxdError(f"{machine} does not let {way['user']} in with this privateKey")
         case asyncssh.KeyImportError():
             return LxdError(
                 "privateKey or hostKey is not a key that can be read; give an unencrypted OpenSSH or PEM key"
             )
         case asyncssh.ChannelOpenError():
-            return UnreachableError(
-                f"{machine} does not open {endpoint['socket']} for {endpoint['user']}: is LXD running, may they write "
-                "to its socket, is it that (snap: /var/snap/lxd/common/lxd, Debian: /var/lib/lxd, each /unix.socket)?"
-            )
+            return UnreachableError(f"{machine} does not answer behind its host")
         case TimeoutError():
             return UnreachableError(f"{machine} gave no SSH connection within {CONNECT_SECONDS} s")
     return UnreachableError(f"{machine} gave no SSH connection ({error})")

@@ -15,6 +15,8 @@ from typing import Any
 
 README = Path(__file__).parent.parent / "README.md"
 COMPONENT = "::cilium-bgp:index:"
+SHADOWS = (":Finalizer", ":Identity")
+"""Types of resources that stand beside another one, not shown."""
 MARKS = re.compile(r"(<!-- graph: .*? -->\n).*?(<!-- /graph -->)", re.DOTALL)
 
 
@@ -50,7 +52,8 @@ def flowchart(state: dict[str, Any]) -> str:
     owner = components(resources)
     inside: dict[str, list[str]] = defaultdict(list)
     for resource in resources:
-        if COMPONENT in owner[resource["urn"]] and owner[resource["urn"]] != resource["urn"]:
+        shadow = resource["type"].endswith(SHADOWS)
+        if COMPONENT in owner[resource["urn"]] and owner[resource["urn"]] != resource["urn"] and not shadow:
             inside[owner[resource["urn"]]].append(resource["urn"].rpartition("::")[2])
     lines = ["```mermaid", "flowchart LR"]
     for urn in sorted(set(owner.values())):

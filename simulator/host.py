@@ -1,8 +1,8 @@
 """The pretend host: an SSH server on loopback, with a pretend LXD and pretend nodes behind it.
 
 Real are SSH, its keys, and the program's use of them; what the scripts do is `shell`'s. The machine lives and dies with
-the pretend cloud's instance (linode.json). Faults (see `memory`): failing "ssh" refuses connections, hanging "ssh"
-accepts them and says nothing.
+the pretend cloud's instance (linode.json). Faults (see `memory`): failing "ssh" refuses connections, "ssh/ID" those to
+the cloud's instance of that ID; hanging "ssh" accepts them and says nothing.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from simulator.shell import READING, SOCKET, ExitError, Node, Shell, called, nod
 
 EXISTING = "existing"
 """Identity of a machine that no cloud made."""
-HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
+HOST_KEY, KEYS = "/etc/ssh/ssh_host_ed25519_key.pub", "/home/ubuntu/.ssh/authorized_keys"
 
 
 class Machines(Guests):
@@ -40,13 +40,23 @@ class Machines(Guests):
         keys = json.loads(data)["ssh_authorized_keys"] if header == "#cloud-config" else []
         with memory.opened("host") as state:
             its = state.setdefault("nodes", {}).setdefault(instance["config"]["volatile.uuid"], {})
-            if "host_key" not in its:
-                its |= {"host_key": new_key(), "authorized_keys": keys}
+            # With other data cloud-init takes the next start for a first one (canonical/lxd#17063).
+            if its.get("user_data") != data:
+                its |= {"host_key": new_key(), "authorized_keys": keys, "user_data": data}
 
     def files(self, instance: Json) -> dict[str, str]:
         with memory.opened("host") as state:
             its = state.get("nodes", {}).get(instance["config"]["volatile.uuid"])
-        return {HOST_KEY: public_half(its["host_key"])} if its else {}
+        return (
+            {HOST_KEY: public_half(its["host_key"]), KEYS: "".join(f"{key}\n" for key in its["authorized_keys"])}
+            if its
+            else {}
+        )
+
+    def write(self, instance: Json, path: str, text: str) -> None:
+        with memory.opened("host") as state:
+            if path == KEYS:
+                state["nodes"][instance["config"]["volatile.uuid"]]["authorized_keys"] = text.splitlines()
 
 
 class RememberedLxd(LxdApi):
@@ -155,6 +165,12 @@ class PretendHost:
         with memory.opened("linode") as state:
             return next((id_ for id_, its in state.get("made", {}).items() if its["type"] == INSTANCE), None)
 
+    def rebuild(self) -> None:
+        """The machine is installed anew, or another one answers at its address."""
+        with memory.opened("host") as state:
+            state["machine"] = "gone"
+        self.settle()
+
     def settle(self) -> bool:
         """Whether there is a machine; another one than before starts empty."""
         machine = self.machine()
@@ -186,7 +202,7 @@ class PretendHost:
     async def accept(self, listener: socket.socket, node: Node | None) -> None:
         while True:
             connection, _ = await self.loop.sock_accept(listener)
-            if not self.settle() or "ssh" in memory.faults("fail"):
+            if not self.settle() or {"ssh", f"ssh/{self.machine()}"} & memory.faults("fail").keys():
                 connection.close()
             elif "ssh" in memory.faults("hang"):
                 self.silent.append(connection)

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -47,6 +47,9 @@ class Guests:
     def files(self, instance: Json) -> dict[str, str]:
         """Content by absolute path."""
         return {"/etc/ssh/ssh_host_ed25519_key.pub": f"ssh-ed25519 AAAA{instance['name']} root@{instance['name']}\n"}
+
+    def write(self, instance: Json, path: str, text: str) -> None:
+        """Replace a file in a folder that there is."""
 
     def execute(self, instance: Json, command: list[str]) -> tuple[int, str]:
         """Exit status and output."""
@@ -147,11 +150,8 @@ class LxdApi:
                 return self._done(self._change_state, self._found("instances", project, name), body)
             case "POST", "instances", name, "exec":
                 return self._done(self._execute, self._found("instances", project, name), body)
-            case "GET", "instances", name, "files":
-                files = self.guests.files(self._found("instances", project, name))
-                if query["path"] not in files:
-                    raise ApiError(404, "not found")
-                return files[query["path"]]
+            case "GET" | "POST", "instances", name, "files":
+                return self._file(method, self._found("instances", project, name), query["path"], body)
             case "GET", "instances", _, "logs", log:
                 return self.logs[log]
             case "DELETE", "instances", _, "logs", log:
@@ -209,6 +209,10 @@ class LxdApi:
             if if_match and if_match != etag_of(shown):
                 raise ApiError(412, "Precondition failed: ETag doesn't match")
             _refuse_what_is_no_string(body)
+            if kind == "instances":
+                self._refuse_devices(key, entity | {field: body[field] for field in PUT_FIELDS if field in body})
+            if kind == "profiles":
+                self._refuse_root(project, name, body)
             kept = {"instances": "volatile.uuid", "storage-pools": "source"}.get(kind)
             if kept and entity["config"].get(kept) != body["config"].get(kept):
                 raise ApiError(400, f"{kept} cannot be changed")
@@ -242,6 +246,58 @@ class LxdApi:
             expanded["expanded_devices"] |= layer["devices"]
         return expanded
 
+    def _file(self, method: str, instance: Json, path: str, body: Json) -> Json | str:
+        files = self.guests.files(instance)
+        if method == "POST":
+            if not any(file.startswith(f"{path.rpartition('/')[0]}/") for file in files):
+                raise ApiError(404, "open: no such file or directory")
+            self.guests.write(instance, path, body["content"])
+            return {"metadata": None}
+        if path in files:
+            return files[path]
+        inside = [file for file in files if file.startswith(f"{path}/")]
+        if not inside:
+            raise ApiError(404, "not found")
+        return {"metadata": inside}
+
+    def _refuse_devices(self, key: tuple[str, str, str], instance: Json) -> None:
+        """As LXD validates the devices of an instance that is created or changed."""
+        wrong = "Invalid devices: "
+        devices = self._expanded(instance, key[1])["expanded_devices"]
+        roots = [device for device in devices.values() if (device["type"], device.get("path")) == ("disk", "/")]
+        if not roots:
+            raise ApiError(400, f"{wrong}Failed detecting root disk device: No root device could be found")
+        if ("storage-pools", "", roots[0]["pool"]) not in self.entities:
+            raise ApiError(400, f"{wrong}Failed to get storage pool {roots[0]['pool']!r}: Storage pool not found")
+        others = {
+            device["ipv4.address"]: other[2]
+            for other, entity in self.entities.items()
+            if other[0] == "instances" and other != key
+            for device in entity["devices"].values()
+            if "ipv4.address" in device
+        }
+        for name, device in devices.items():
+            if device["type"] != "nic" or "ipv4.address" not in device:
+                continue
+            address, network = device["ipv4.address"], device["network"]
+            subnet = ip_interface(self._found("networks", "", network)["config"]["ipv4.address"]).network
+            failed = f'{wrong}Device validation failed for "{name}": '
+            if ip_address(address) not in subnet:
+                raise ApiError(400, f'{failed}Device IP address "{address}" not within network "{network}" subnet')
+            if address in others:
+                raise ApiError(400, f'{failed}IP address "{address}" already defined on instance "{others[address]}"')
+
+    def _refuse_root(self, project: str, name: str, new: Json) -> None:
+        """LXD keeps the root disk of a profile in its pool while it is an instance's."""
+        before = pool_of_root(self.entities["profiles", project, name]["devices"])
+        users = [
+            entity
+            for (kind, its_project, _), entity in self.entities.items()
+            if kind == "instances" and its_project == project and name in entity["profiles"]
+        ]
+        if before not in (None, pool_of_root(new["devices"])) and any(not pool_of_root(u["devices"]) for u in users):
+            raise ApiError(400, "At least one instance relies on this profile's root disk device")
+
     # What operations do.
 
     def _done(self, work: Any = None, *arguments: Any) -> Json:
@@ -269,6 +325,7 @@ class LxdApi:
             raise ApiError(404, f'Image "{source["alias"]}" not found')
         config = {"volatile.uuid": str(uuid.uuid4()), "image.os": "pretend", **body["config"]}
         instance = {**body, "config": config, "status": "Stopped", "description": "", "project": key[1]}
+        self._refuse_devices(key, instance)
         self.entities[key] = instance
         for name, device in self._expanded(instance, key[1])["expanded_devices"].items():
             if device["type"] == "nic":
@@ -284,6 +341,9 @@ class LxdApi:
             self.guests.stopped(instance)
             instance["status"] = "Stopped"
         else:
+            if instance["status"] == "Stopped":
+                devices = self._expanded(instance, instance["project"])["expanded_devices"]
+                instance["leases"] = {name: device.get("ipv4.address") for name, device in devices.items()}
             instance["status"] = "Running"
             self.guests.started(instance)
 
@@ -314,7 +374,7 @@ class LxdApi:
             addresses = [{"family": "inet6", "address": "fe80::1", "netmask": "64", "scope": "link"}]
             if bridge != "none":
                 chosen = str(ip_interface(bridge).network[100 + int(mac_of(instance["name"], name)[-2:], 16) % 100])
-                address = device.get("ipv4.address", chosen)
+                address = instance.get("leases", {}).get(name) or chosen  # of its start, whatever is configured since
                 addresses += [{"family": "inet", "address": address, "netmask": "24", "scope": "global"}]
             hwaddr = instance["config"].get(f"volatile.{name}.hwaddr") or mac_of(instance["name"], name)
             interfaces[device.get("name", name)] = {"hwaddr": hwaddr, "addresses": addresses}
@@ -336,7 +396,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def answer(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or "{}")
+        sent = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        is_file = urlsplit(self.path).path.endswith("/files")
+        body = {"content": sent.decode()} if is_file else json.loads(sent or "{}")
         response = self.server.api.respond(self.command, self.path, body, self.headers.get("If-Match", ""))
         if response is None:
             self.close_connection = True
@@ -346,6 +408,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", str(len(content.encode())))
         self.send_header("ETag", etag)
+        if is_file:
+            self.send_header("X-LXD-uid", "1000")
+            self.send_header("X-LXD-gid", "1000")
         self.end_headers()
         self.wfile.write(content.encode())
 
@@ -355,9 +420,13 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def etag_of(entity: Json | None) -> str:
-    fields = {field: (entity or {}).get(field) for field in PUT_FIELDS}
+def etag_of(shown: Any) -> str:
+    fields = {field: shown.get(field) for field in PUT_FIELDS} if isinstance(shown, dict) else shown
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def pool_of_root(devices: Json) -> str | None:
+    return next((d["pool"] for d in devices.values() if (d["type"], d.get("path")) == ("disk", "/")), None)
 
 
 def mac_of(instance: str, device: str) -> str:

@@ -22,6 +22,10 @@ def updates(*names: str) -> dict[str, str]:
     return dict.fromkeys(names, "update")
 
 
+def of_node(name: str) -> set[str]:
+    return {name, *(f"{name}-{part}" for part in ("identity", "finalizer", "mounts", "k3s-agent", "joined"))}
+
+
 def test_up(stack: World) -> None:
     done = stack.up()
     assert set(done.operations.values()) == {"create"}
@@ -66,7 +70,8 @@ def test_pool(stack: World) -> None:
 
 def test_exposure(stack: World) -> None:
     stack.config["cilium-bgp:exposure"] = {"mode": "ngrok"}
-    assert stack.up().operations == {"exposure-ngrok": "create", "exposure-urls": "create"}
+    ngrok = ("exposure-ngrok", "exposure-ngrok-finalizer")
+    assert stack.up().operations == dict.fromkeys(ngrok, "create") | {"exposure-urls": "create"}
     stack.config["cilium-bgp:exposure"] = {
         "mode": "forward",
         "cidrs": ["203.0.113.0/24"],
@@ -75,7 +80,7 @@ def test_exposure(stack: World) -> None:
     done = stack.up()
     assert done.operations == {
         "host-firewall": "update",
-        "exposure-ngrok": "delete",
+        **dict.fromkeys(ngrok, "delete"),
         "exposure-forward": "create",
         "exposure-urls": "update",
     }
@@ -100,15 +105,17 @@ def test_host_size(stack: World) -> None:
 
 def test_node_added(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
-    new = dict.fromkeys(("k3s4", "k3s4-mounts", "k3s4-k3s-agent", "k3s4-joined"), "create")
-    assert stack.up().operations == new | updates("router-frr", *CHECKS, "exposure-urls")
+    assert stack.up().operations == dict.fromkeys(of_node("k3s4"), "create") | updates(
+        "router-frr", *CHECKS, "exposure-urls"
+    )
     assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
 
 
 def test_node_removed(stack: World) -> None:
     del stack.setting("nodes")["k3s2"]
-    gone = dict.fromkeys(("k3s2", "k3s2-mounts", "k3s2-k3s-agent", "k3s2-joined"), "delete")
-    assert stack.up().operations == gone | updates("router-frr", *CHECKS, "exposure-urls")
+    assert stack.up().operations == dict.fromkeys(of_node("k3s2"), "delete") | updates(
+        "router-frr", *CHECKS, "exposure-urls"
+    )
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 
 

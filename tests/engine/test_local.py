@@ -7,6 +7,12 @@ from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
+NODES = ("k3s1", "k3s2", "k3s3")
+ON_LXD = {
+    *(f"topology-{entity}" for entity in ("pool", "bridge", "profile-default", "profile-k8s")),
+    *NODES,
+}
+
 
 def test_existing_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path_factory.mktemp("local")
@@ -21,6 +27,31 @@ def test_existing_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
         with memory.opened("host") as state:
             left = {name: value for name, value in state.items() if name not in before and value}
         assert left == {"lxd": True}  # LXD itself stays installed
+        assert stack.leaked() == []
+
+
+def test_host_installed_anew(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    with World(tmp_path_factory.mktemp("anew"), monkeypatch, "Pulumi.local.yaml") as stack:
+        stack.up()
+        stack.host.rebuild()
+        stack.refreshed()
+        assert not ON_LXD & stack.resources()
+        stack.fails(r"another machine answers, or somebody is between you and it\. .* pin its new key: host\.hostKey")
+        stack.setting("host")["hostKey"] = stack.host.key()
+        assert stack.as_foreseen().operations["k3s1"] == "create"
+        stack.unchanged()
+
+        stack.host.rebuild()  # without a refresh this time, and one node less
+        stack.setting("host")["hostKey"] = stack.host.key()
+        del stack.setting("nodes")["k3s3"]
+        done = stack.as_foreseen()
+        assert (done.operations["k3s1"], done.operations["k3s3"]) == ("update", "delete")
+        stack.unchanged()
+
+        with stack.fault(fail={"ssh": "refused"}):
+            stack.fails("if it is gone for good, say so: CILIUM_BGP_DELETE_UNREACHABLE=true pulumi destroy", "destroy")
+        stack.host.rebuild()
+        stack.destroyed()
         assert stack.leaked() == []
 
 

@@ -134,9 +134,9 @@ class World:
         assert self.leaked() == []
         return done
 
-    def fails(self, said: str) -> None:
+    def fails(self, said: str, command: str = "up") -> None:
         """A run that must fail, say this (a regular expression), and tell no secret."""
-        done = self.pulumi("up", "--yes", "--skip-preview")
+        done = self.pulumi(command, "--yes", "--skip-preview")
         assert done.code != 0, done.output
         assert re.search(said, done.output), done.output
         assert self.leaked() == []
@@ -146,6 +146,19 @@ class World:
         with wrong:
             self.fails(said)
         self.up()
+
+    def as_foreseen(self, *options: str) -> Done:
+        """A run that does exactly what a preview has said before."""
+        foreseen = self.pulumi("preview", *options)
+        done = self.up(*options)
+        assert done.operations == foreseen.operations, foreseen.output
+        return done
+
+    def refreshed(self) -> Done:
+        """A refresh, which must succeed."""
+        done = self.pulumi("refresh", "--yes", "--skip-preview")
+        assert done.code == 0, done.output
+        return done
 
     def unchanged(self) -> None:
         """A run finds nothing to do."""
@@ -157,7 +170,12 @@ class World:
         """Destroying succeeds and leaves nothing in the state."""
         done = self.pulumi("destroy", "--yes", "--skip-preview")
         assert done.code == 0, done.output
-        assert not json.loads(self.pulumi("stack", "export").output)["deployment"].get("resources")
+        assert self.resources() == set()
+
+    def resources(self) -> set[str]:
+        """Names of what is in the state."""
+        state = json.loads(self.pulumi("stack", "export").output)["deployment"]
+        return {resource["urn"].rpartition("::")[2] for resource in state.get("resources", [])}
 
     def outputs(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.pulumi("stack", "output", "--json").output)

@@ -121,8 +121,8 @@ def test_it_listens_on_the_bridge_and_comes_after_it() -> None:
     frr = dev()["router-frr"]
     assert (frr.ran().file, frr.ran().parameters) == ("frr.sh", ("10.26.23.1", "lxdbr0"))
     assert "topology-bridge" in dev().before(frr)
-    assert frr.ran("delete").file == "frr_restore.sh"
-    assert dev().dies_with(frr) == {"host-instance"}
+    assert dev()["router-frr-finalizer"].ran("command").file == "frr_restore.sh"
+    assert dev().dies_with(frr) == {"host-key", "host-instance"}
 
 
 def test_the_stack_makes_a_password_unless_one_is_given_and_both_stay_secret() -> None:

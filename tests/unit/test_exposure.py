@@ -35,12 +35,12 @@ def test_the_lines_to_type_are_there_whatever_the_mode(exposure: dict[str, objec
 
 def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
     its = stack(values(exposure={"mode": "ngrok"}))
-    assert set(its.children("exposure")) == {"exposure-ngrok", "exposure-urls"}
+    assert set(its.children("exposure")) == {"exposure-ngrok", "exposure-ngrok-finalizer", "exposure-urls"}
     agent = its["exposure-ngrok"]
     assert (agent.ran().file, agent.ran().parameters) == ("ngrok.sh", ("10.26.23.35", NGROK_ARCHIVE))
     assert agent.inputs["stdin"] == Secret(NGROK_TOKEN)
-    assert agent.ran("delete").file == "ngrok_remove.sh"
-    assert agent.deleted_with == its["host-instance"].urn
+    assert its["exposure-ngrok-finalizer"].ran("command").file == "ngrok_remove.sh"
+    assert agent.deleted_with == its["host-key"].urn
     assert "proof-addresses" in its.before(agent), "that is where the address is from"
     assert its.outputs["urls"] == {FCDEMO: "https://shown.ngrok.example"}
 
@@ -61,8 +61,7 @@ def test_forward_gives_the_hosts_ports_to_services() -> None:
         "config": {},
     }
     assert isinstance(forward.inputs["lxd"], Secret)
-    assert forward.deleted_with == its["host-instance"].urn
-    assert forward.replace_with == {its["host-instance"].urn}
+    assert forward.deleted_with == its["host-key"].urn
     assert its.outputs["urls"] == {
         FCDEMO: f"http://{HOST_ADDRESS}:8080",
         TRAEFIK: f"https://{HOST_ADDRESS}:8443",
@@ -77,7 +76,7 @@ def test_urls_are_fetched_from_the_host_before_they_are_claimed(exposure: dict[s
     assert (fetched.ran().file, limit, http) == ("urls.py", "300", [FCDEMO])
     assert json.loads(urls) == its.outputs["urls"]
     assert fetched.ran().seconds > 300
-    assert fetched.deleted_with == its["host-instance"].urn
+    assert fetched.deleted_with == its["host-key"].urn
     assert {f"exposure-{what}", "proof-routes"} <= its.before(fetched)
     other = stack(values(exposure=exposure, fcdemo={"replicas": 2}))["exposure-urls"]
     assert fetched.inputs["stdin"] != other.inputs["stdin"], "fetched again when it is proven anew"

@@ -27,30 +27,46 @@ from tests.unit.graph import (
 )
 
 COMMAND, LXD, KUBERNETES = "command:remote:Command", "pulumi-python:dynamic/lxd", "kubernetes"
+FINALIZER = "pulumi-python:dynamic/cilium-bgp:Finalizer"
 WHOLE = {
     "LinodeHost host": {
         "host-firewall": "linode:index/firewall:Firewall",
         "host-instance": "linode:index/instance:Instance",
         "host-key": "pulumi-python:dynamic/cilium-bgp:HostKey",
     },
-    "LxdHost lxd": {"lxd-install": COMMAND, "lxd-kernel": COMMAND, "lxd-ssh-key": COMMAND},
+    "LxdHost lxd": {
+        "lxd-install": COMMAND,
+        "lxd-kernel": COMMAND,
+        "lxd-kernel-finalizer": FINALIZER,
+        "lxd-ssh-key": COMMAND,
+        "lxd-ssh-key-finalizer": FINALIZER,
+    },
     "LxdTopology topology": {
         "topology-pool": f"{LXD}:StoragePool",
         "topology-bridge": f"{LXD}:Network",
         "topology-profile-default": f"{LXD}:Profile",
         "topology-profile-k8s": f"{LXD}:Profile",
         "k3s1": f"{LXD}:Instance",
+        "k3s1-identity": f"{LXD}:Identity",
         "k3s2": f"{LXD}:Instance",
+        "k3s2-identity": f"{LXD}:Identity",
         "k3s3": f"{LXD}:Instance",
+        "k3s3-identity": f"{LXD}:Identity",
     },
-    "BgpRouter router": {"router-password": "pulumi-python:dynamic/cilium-bgp:RandomHex", "router-frr": COMMAND},
+    "BgpRouter router": {
+        "router-password": "pulumi-python:dynamic/cilium-bgp:RandomHex",
+        "router-frr": COMMAND,
+        "router-frr-finalizer": FINALIZER,
+    },
     "K3sCluster k3s": {
         "k3s1-mounts": COMMAND,
         "k3s1-k3s-server": COMMAND,
         "k3s-token": COMMAND,
+        "k3s2-finalizer": FINALIZER,
         "k3s2-mounts": COMMAND,
         "k3s2-k3s-agent": COMMAND,
         "k3s2-joined": COMMAND,
+        "k3s3-finalizer": FINALIZER,
         "k3s3-mounts": COMMAND,
         "k3s3-k3s-agent": COMMAND,
         "k3s3-joined": COMMAND,
@@ -163,7 +179,7 @@ def test_a_preview_shows_every_resource_that_an_up_creates(name: str) -> None:
 
 def test_no_secret_is_in_a_command_line_or_in_anything_that_is_not_secret(its: Graph) -> None:
     for resource in its:
-        for operation in ("create", "update", "delete"):
+        for operation in ("create", "command"):
             assert_no_canary(strings(resource.inputs.get(operation, ""), secret_too=True), resource.name)
         assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)
     for urn, outputs in its.registered_outputs.items():
@@ -192,7 +208,7 @@ def test_every_script_is_ended_at_some_time_and_after_it_has_said_why(its: Graph
     ran = [
         resource.ran(operation)
         for resource in its
-        for operation in ("create", "delete")
+        for operation in ("create", "command")
         if operation in resource.inputs
     ]
     assert len(ran) > 10
@@ -223,7 +239,7 @@ def test_all_in_the_cluster_dies_with_its_first_server(its: Graph) -> None:
     assert {"k3s-token", "k3s2-joined", "cilium-release", "cilium-ready", "fcdemo-service", "proof-addresses"} <= {
         resource.name for resource in inside
     }
-    assert {resource.deleted_with for resource in inside} == {its["k3s1"].urn}
+    assert {resource.deleted_with for resource in inside} == {its["k3s1-identity"].urn}
 
 
 def test_all_in_the_cluster_is_of_its_provider(its: Graph) -> None:
@@ -291,6 +307,8 @@ def test_an_agent_takes_away_what_is_its_and_touches_nothing_else(nodes: dict[st
     before, after = stack(values(nodes=nodes)), stack(values(nodes=without(nodes, gone)))
     its_own = {
         f"LxdTopology${LXD}:Instance::{gone}",
+        f"LxdTopology${LXD}:Identity::{gone}-identity",
+        f"K3sCluster${FINALIZER}::{gone}-finalizer",
         *(f"K3sCluster${COMMAND}::{gone}-{part}" for part in ("mounts", "k3s-agent", "joined")),
     }
     prefix = "urn:pulumi:dev::cilium-bgp::cilium-bgp:index:"
@@ -328,7 +346,7 @@ def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines
         k3s = names_of[f"{name}-k3s-{node['role']}"]
         instance = f"urn:pulumi:dev::cilium-bgp::cilium-bgp:index:LxdTopology${LXD}:Instance::{name}"
         assert instance in cluster.resources
-        assert k3s.deleted_with == instance
+        assert cluster.resources[k3s.deleted_with].deleted_with == instance
         before = cluster.before(k3s)
         if name != servers[0]:
             assert {f"{servers[0]}-k3s-server", "k3s-token"} <= before
@@ -337,7 +355,7 @@ def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines
     for resource in cluster:
         assert resource.parent in cluster.resources or not resource.custom
         assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)
-        for operation in ("create", "delete"):
+        for operation in ("create", "command"):
             assert_no_canary(strings(resource.inputs.get(operation, ""), secret_too=True), resource.name)
         if resource.custom and resource.name not in NOT_ON_THE_HOST:
             assert "host-instance" in cluster.dies_with(resource)

@@ -14,7 +14,7 @@ def test_it_asks_for_the_addresses_once_relay_and_ui_run() -> None:
     assert ran.seconds > 300
     assert ran.sudo
     assert "cilium-ready" in dev().before(addresses)
-    assert addresses.deleted_with == dev()["k3s1"].urn
+    assert addresses.deleted_with == dev()["k3s1-identity"].urn
 
 
 def test_the_lines_bring_both_to_the_ports_that_their_tools_expect() -> None:

@@ -66,7 +66,7 @@ def test_a_node_mounts_what_its_agents_need_before_k3s_and_all_dies_with_its_ins
     (k3s,) = (its for its in dev() if its.name.startswith(f"{name}-k3s-"))
     assert mounts.urn in k3s.dependencies
     for its in (mounts, k3s):
-        assert its.deleted_with == dev()[name].urn
+        assert its.deleted_with == dev()[f"{name}-identity"].urn
         assert "delete" not in its.inputs, "it dies with the instance"
 
 
@@ -80,10 +80,14 @@ def test_a_member_that_leaves_is_drained_by_the_first_server() -> None:
     joined = dev()["k3s2-joined"]
     assert (joined.ran().file, joined.ran().parameters) == ("node_joined.sh", ("k3s2", "600"))
     assert joined.ran().seconds > 600
-    assert (joined.ran("delete").file, joined.ran("delete").parameters) == ("node_remove.sh", ("k3s2",))
     assert plain(joined.inputs["connection"])["host"] == "10.26.23.11"
-    assert joined.deleted_with == dev()["k3s1"].urn, "a cluster whose server is gone drains nobody"
-    assert dev()["k3s2-k3s-agent"].urn in joined.dependencies, "drained before its instance is deleted"
+    assert joined.deleted_with == dev()["k3s1-identity"].urn, "a cluster whose server is gone drains nobody"
+    removal = dev()["k3s2-finalizer"]
+    assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", ("k3s2",))
+    assert removal.inputs["subject"] == dev()["k3s2-joined"].inputs["stdin"]
+    assert removal.property_dependencies["subject"] == {dev()["k3s2-identity"].urn}, "drained before its instance goes"
+    assert removal.urn in dev()["k3s2-k3s-agent"].dependencies, "and before another one joins under its name"
+    assert removal.deleted_with == dev()["k3s1-identity"].urn
     assert "k3s1-joined" not in {its.name for its in dev()}
 
 
@@ -95,7 +99,7 @@ def test_what_the_server_tells_is_secret_and_never_logged(name: str, script: str
     assert its.inputs["logging"] == "none"
     assert its.inputs["addPreviousOutputInEnv"] is False
     assert "k3s1-k3s-server" in dev().before(its)
-    assert its.deleted_with == dev()["k3s1"].urn
+    assert its.deleted_with == dev()["k3s1-identity"].urn
 
 
 def test_the_kubeconfig_leads_to_the_api_through_the_host() -> None:

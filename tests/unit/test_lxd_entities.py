@@ -10,7 +10,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from lxd_resources import client, instance, transport
+from lxd_resources import client, entity, instance, transport
+from lxd_resources import endpoint as lxd_endpoint
 from lxd_resources.client import LxdError
 from lxd_resources.entity import OWNER, Provider
 from lxd_resources.forward import ForwardProvider
@@ -23,7 +24,7 @@ from simulator.lxd_api import Guests, How, Json, LxdApi
 
 USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
-OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key"}
+OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool"}
 OURS = "p/s/it"
 
 
@@ -88,6 +89,10 @@ class Nodes(Guests):
     def files(self, instance: Json) -> dict[str, str]:
         return super().files(instance) if self.content is None else self.content
 
+    def write(self, instance: Json, path: str, text: str) -> None:
+        assert self.content is not None
+        self.content[path] = text
+
     def execute(self, instance: Json, command: list[str]) -> tuple[int, str]:
         return 0, self.reports.pop(0) if len(self.reports) > 1 else self.reports[0]
 
@@ -112,6 +117,7 @@ def nodes() -> Nodes:
 def api(nodes: Nodes, tmp_path: Path) -> Iterator[LxdApi]:
     api = LxdApi(nodes)
     api.add("networks", "lxdbr0", {"type": "bridge", "config": {"ipv4.address": "10.26.23.1/24"}})
+    api.add("storage-pools", "default", {"driver": "dir"})
     server = api.serve(str(tmp_path / "lxd"))
     yield api
     api.close()
@@ -121,6 +127,8 @@ def api(nodes: Nodes, tmp_path: Path) -> Iterator[LxdApi]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entity, "_said", set())
+    monkeypatch.setattr(lxd_endpoint, "_ways", {})
     monkeypatch.setattr(client, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(client, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(transport, "CONNECT_SECONDS", 1)
@@ -187,12 +195,14 @@ PROJECT = {"name": "cilium", "adopt": "never"}
 PORT = {"protocol": "tcp", "listen_port": 8080.0, "target_address": "10.26.23.2", "target_port": 80.0}
 FORWARD = {"network": "lxdbr0", "listen_address": "192.0.2.1", "ports": [PORT]}
 ETH0 = {"type": "nic", "network": "lxdbr0", "name": "eth0"}
-ROOT = {"type": "disk", "path": "/", "pool": "pool"}
+ROOT = {"type": "disk", "path": "/", "pool": "default"}
 INSTANCE = {
     "name": "k3s1",
     "image": "ubuntu:22.04",
     "profiles": ["default"],
     "devices": {"eth0": ETH0, "root": ROOT},
+    "files": {},
+    "generation": 1.0,
     "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
     "timeout_seconds": 3.0,
 }
@@ -349,15 +359,138 @@ def test_create_of_what_somebody_made_by_hand_is_refused(
 
 
 @each_kind
-def test_update_of_what_is_gone_says_so(
+def test_update_of_what_is_gone_makes_it(
     endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
 ) -> None:
     stack = Stack(endpoint, provider, **inputs)
     stack.create()
     del api.entities[key]
 
-    with pytest.raises(LxdError, match="it is gone; run `pulumi refresh`"):
-        stack.update(config={"user.a": "1"})
+    stack.update(config={"user.a": "1"})
+
+    assert api.entities[key]["config"]["user.a"] == "1"
+    assert stack.is_settled()
+    stack.delete()
+    assert key not in api.entities, "what the stack has made is the stack's to delete"
+
+
+# Another machine
+
+
+@pytest.fixture
+def elsewhere(endpoint: Json) -> Json:
+    """The endpoint as it was when another machine answered there."""
+    other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+    return {**endpoint, "hostKey": other}
+
+
+@each_kind
+@pytest.mark.parametrize("there", ["nothing", "ours"])
+def test_update_on_another_machine_makes_what_is_missing(
+    endpoint: Json, elsewhere: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, there: str
+) -> None:
+    if there == "ours":  # the same machine with a new host key
+        Stack(endpoint, provider, **{"config": {"user.a": "0"}, **inputs}).create()
+    stack = Stack(elsewhere, provider, **inputs)
+    stack.outs = {**stack.inputs(), "former": "{}", "status": "Running"}
+    before = api.entities.get(key)
+
+    stack.update(lxd=endpoint, config={"user.a": "1"})
+
+    assert api.entities[key]["config"]["user.a"] == "1"
+    assert api.entities[key] is before or there == "nothing"
+    assert stack.outs["former"] == ""
+    assert stack.is_settled()
+
+
+@each_kind
+def test_what_is_on_another_machine_is_not_there(
+    elsewhere: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is anything sent to who shows another key."""
+    stack = Stack(elsewhere, provider, **inputs)
+    stack.outs = {**stack.inputs(), "former": ""}
+
+    stack.delete()
+    assert stack.refresh() is None
+
+    assert api.requests == []
+    said = capfd.readouterr().err.splitlines()
+    assert "is not the pinned one: another machine answers, or somebody is between you and it" in said[0]
+    assert [line.rpartition(". ")[2] for line in said] == [
+        "What was on the machine is taken for gone",
+        "What was on the machine is not there",
+    ]
+
+
+def test_a_make_that_fails_elsewhere_leaves_nothing(endpoint: Json, elsewhere: Json, api: LxdApi) -> None:
+    stack = Stack(elsewhere, ProfileProvider(), **PROFILE)
+    stack.outs = {**stack.inputs(), "former": ""}
+    api.fail("POST", "profiles", "refuse-after")
+
+    with pytest.raises(LxdError, match=r"cannot update profile k8s at 127\.0\.0\.1: pretended failure"):
+        stack.update(lxd=endpoint)
+
+    assert ("profiles", "default", "k8s") not in api.entities
+
+
+def test_what_another_run_has_got_ready_is_not_removed_when_this_one_fails(
+    endpoint: Json, api: LxdApi, nodes: Nodes
+) -> None:
+    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+    nodes.reports = ["status: error\n"]
+
+    with pytest.raises(LxdError, match="cloud-init ended in error"):
+        Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+
+    assert api.entities["instances", "default", "k3s1"]["status"] == "Running"
+
+
+def test_a_machine_of_the_stacks_own_that_is_silent_takes_all_with_it(
+    endpoint: Json, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stack = Stack({**endpoint, "port": 1.0, "machine": "4711", "owned": True}, ProfileProvider(), **PROFILE)
+    stack.outs = before = {**stack.inputs(), "former": ""}
+
+    assert stack.refresh() == before, "whether it is gone only the cloud knows"
+    stack.delete()
+
+    first, second = capfd.readouterr().err.splitlines()
+    assert first.endswith("What is on the machine is left as it was seen last")
+    assert second.endswith("What was on the machine is taken for gone")
+
+
+def test_a_machine_that_is_given_up_takes_all_with_it(endpoint: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CILIUM_BGP_DELETE_UNREACHABLE", "true")
+    for wrong in ({"port": 1.0}, {"socket": "/nowhere"}):
+        stack = Stack({**endpoint, **wrong}, ProfileProvider(), **PROFILE)
+        stack.outs = {**stack.inputs(), "former": ""}
+        stack.delete()
+        assert stack.refresh() is None
+
+
+def test_an_lxd_that_is_silent_on_a_machine_that_answers_is_not_gone(endpoint: Json) -> None:
+    stack = Stack({**endpoint, "socket": "/nowhere", "owned": True}, ProfileProvider(), **PROFILE)
+    stack.outs = {**stack.inputs(), "former": ""}
+
+    with pytest.raises(LxdError, match="is LXD running"):
+        stack.delete()
+    with pytest.raises(LxdError, match="is LXD running"):
+        stack.refresh()
+
+
+def test_what_goes_goes_by_the_way_that_its_machine_has_today(endpoint: Json, api: LxdApi) -> None:
+    """An address or a private key that has changed since, while others of the machine are updated in the same run."""
+    gone, stays = Stack(endpoint, ProfileProvider(), **PROFILE), Stack(endpoint, NetworkProvider(), **NETWORK)
+    gone.create()
+    stays.create()
+    for stack in (gone, stays):
+        stack.outs["lxd"] = {**endpoint, "port": 1.0, "project": "default"}
+
+    stays.update(lxd=endpoint)
+    gone.delete()
+
+    assert ("profiles", "default", "k8s") not in api.entities
 
 
 @pytest.mark.parametrize("adopt", ["update", "if-equal"])
@@ -422,17 +555,16 @@ def test_pool_of_another_driver_is_not_adopted(endpoint: Json, api: LxdApi) -> N
         Stack(endpoint, StoragePoolProvider(), **{**POOL, "adopt": "update"}).create()
 
 
-def test_own_instance_of_another_image_is_made_anew(endpoint: Json, api: LxdApi) -> None:
-    """A run was killed in create, then the program's image changed."""
-    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": "images:debian/12"}).create()
+def test_own_instance_of_another_generation_is_made_anew(endpoint: Json, api: LxdApi) -> None:
+    """A run was killed in create, then the program's generation changed."""
+    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
     old = api.entities["instances", "default", "k3s1"]
 
-    Stack(endpoint, InstanceProvider(), **INSTANCE).create()
+    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "generation": 2.0}).create()
 
     new = api.entities["instances", "default", "k3s1"]
-    assert (old["source"]["server"], new["source"]["server"]) == tuple(
-        instance.SERVERS[name] for name in ("images", "ubuntu")
-    )
+    assert new is not old
+    assert new["config"]["user.pulumi.generation"] == "2"
 
 
 def test_network_address_that_lxd_chose_is_no_drift(endpoint: Json, api: LxdApi) -> None:
@@ -462,7 +594,11 @@ def test_changed_endpoint_needs_no_write(endpoint: Json, api: LxdApi) -> None:
 def test_entity_in_use_says_by_what(endpoint: Json, provider: Provider, inputs: Json, path: str) -> None:
     stack = Stack(endpoint, provider, **inputs)
     stack.create()
-    Stack(endpoint, InstanceProvider(), **{**INSTANCE, "profiles": ["k8s"] if path == "k8s" else []}).create()
+    devices = {"root": {**ROOT, "pool": "pool"}} if path == "pool" else INSTANCE["devices"]
+    profiles = ["k8s"] if path == "k8s" else []
+    Stack(
+        endpoint, InstanceProvider(), **{**INSTANCE, "profiles": profiles, "devices": devices, "wait_for": []}
+    ).create()
 
     with pytest.raises(LxdError, match=rf"^cannot delete .*{path} .*in use; it is used by instances/k3s1: remove "):
         stack.delete()
@@ -562,6 +698,85 @@ def test_waits_end_and_leave_nothing(endpoint: Json, api: LxdApi, nodes: Nodes, 
         stack.create()
 
     assert not [key for key in api.entities if key[0] == "instances"]
+
+
+def test_an_instance_keeps_what_it_was_made_of(endpoint: Json, api: LxdApi) -> None:
+    """Image, pool, project and cloud-init's data are for those that are made later."""
+    made = {**INSTANCE, "image": "images:debian/12"}
+    stack = Stack(endpoint, InstanceProvider(), **made, config={"cloud-init.user-data": "old"})
+    stack.create()
+    before = dict(api.entities["instances", "default", "k3s1"])
+
+    now = {"image": "ubuntu:24.04", "devices": {"eth0": ETH0, "root": {**ROOT, "pool": "another"}}}
+    outs = stack.update(
+        **now, config={"limits.cpu": 1.0, "cloud-init.user-data": "new"}, lxd={**endpoint, "project": "another"}
+    )
+
+    after = api.entities["instances", "default", "k3s1"]
+    assert after["config"] == {**before["config"], "limits.cpu": "1"}
+    assert after["devices"] == before["devices"]
+    kept = (outs["image"], outs["devices"]["root"]["pool"], outs["lxd"]["project"], outs["config"])
+    expected = {"limits.cpu": "1", "cloud-init.user-data": "old"}
+    assert kept == ("images:debian/12", "default", "default", expected)
+    assert stack.is_settled()
+
+
+def test_an_instance_with_its_disk_in_a_profile_gets_one_of_its_own_in_the_same_pool(
+    endpoint: Json, api: LxdApi
+) -> None:
+    """As earlier versions have made them."""
+    api.entities["profiles", "default", "default"]["devices"] = {"root": ROOT}
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": {"eth0": ETH0}})
+    stack.create()
+    for earlier in ("generation", "files"):
+        del stack.outs[earlier]
+    del api.entities["instances", "default", "k3s1"]["config"]["user.pulumi.generation"]
+    now = {"devices": {"eth0": ETH0, "root": {**ROOT, "pool": "another"}}, "lxd": {**endpoint, "machine": "4711"}}
+    assert not stack.provider.diff("", stack.outs, stack.inputs(**now)).changes, "an upgrade alone changes nothing"
+
+    stack.update(config={"user.a": "1"})
+
+    assert api.entities["instances", "default", "k3s1"]["devices"]["root"] == ROOT
+    assert stack.is_settled()
+
+
+def test_files_are_kept_as_given(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+    path = "/home/ubuntu/.ssh/authorized_keys"
+    nodes.content = {"/etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA x", path: "by cloud-init\n"}
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "files": {path: "ours\n"}})
+    stack.create()
+    assert nodes.content[path] == "ours\n"
+    assert stack.is_settled()
+
+    nodes.content[path] += "theirs\n"
+    seen = stack.refresh() or {}
+    assert seen["files"] == {path: "ours\ntheirs\n"}
+    stack.update()
+    assert nodes.content[path] == "ours\n"
+
+    del nodes.content[path]
+    nodes.content["/home/ubuntu/.ssh/known_hosts"] = ""
+    stack.refresh()
+    stack.update(files={path: "new\n"})
+    assert nodes.content[path] == "new\n"
+
+
+def test_a_file_needs_its_folder(endpoint: Json) -> None:
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "files": {"/home/me/.ssh/authorized_keys": "ours\n"}})
+    with pytest.raises(LxdError, match=r"there is no /home/me/\.ssh in it; has its image that user"):
+        stack.create()
+
+
+def test_an_address_is_not_another_one(endpoint: Json, api: LxdApi) -> None:
+    """A running instance keeps the one that it was started with, whatever is configured since."""
+    devices = {"root": ROOT, "eth0": {**ETH0, "ipv4.address": "10.26.23.11"}}
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices})
+    stack.create()
+    stack.provider.update("", stack.outs, stack.inputs())
+    api.entities["instances", "default", "k3s1"]["leases"]["eth0"] = "10.26.23.99"
+
+    with pytest.raises(LxdError, match=r"waited 3 s for 10\.26\.23\.11 on a network device; last seen: 10\.26\.23\.99"):
+        stack.provider.update("", stack.outs, stack.inputs())
 
 
 def test_instance_without_a_network_device_has_no_address(endpoint: Json) -> None:
@@ -729,6 +944,14 @@ def test_unreadable_key_is_said_without_showing_it(endpoint: Json) -> None:
     assert "secret-thing" not in str(caught.value)
 
 
+def test_the_first_socket_that_opens_is_lxds(endpoint: Json, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    socket_ = endpoint.pop("socket")
+    monkeypatch.setattr(transport, "SOCKETS", ("/nowhere", socket_))
+    stack = Stack(endpoint, ProfileProvider(), **PROFILE)
+    stack.create()
+    assert stack.is_settled()
+
+
 def test_missing_socket_is_said(endpoint: Json) -> None:
     with pytest.raises(LxdError, match=r"does not open /nowhere for root: is LXD running, may they write"):
         Stack({**endpoint, "socket": "/nowhere"}, ProfileProvider(), **PROFILE).create()
@@ -738,9 +961,10 @@ def test_dead_machine_says_what_to_do(endpoint: Json) -> None:
     stack = Stack({**endpoint, "port": 1.0}, ProfileProvider(), **PROFILE)
     stack.outs = {**stack.inputs(), "former": ""}
 
-    with pytest.raises(LxdError, match=r"gave no SSH connection .* forget this resource with `pulumi state delete`"):
+    said = r"gave no SSH connection .* if it is gone for good, say so: CILIUM_BGP_DELETE_UNREACHABLE=true pulumi "
+    with pytest.raises(LxdError, match=f"^cannot delete profile k8s at .*{said}destroy$"):
         stack.delete()
-    with pytest.raises(LxdError, match=r"gave no SSH connection .* run `pulumi refresh` again"):
+    with pytest.raises(LxdError, match=f"^cannot read profile k8s at .*{said}refresh$"):
         stack.refresh()
     with pytest.raises(LxdError, match=r"gave no SSH connection \(.*'127\.0\.0\.1', 1\)\)$"):
         stack.create()

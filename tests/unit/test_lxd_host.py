@@ -18,14 +18,14 @@ def test_lxd_is_installed_within_the_time_that_is_configured() -> None:
     ran = stack(values(lxd={"timeoutSeconds": 77}))["lxd-install"].ran()
     assert (ran.file, ran.parameters) == ("lxd_install.sh", ("77",))
     assert ran.seconds > 77, "the script's own message must come before it is ended"
-    assert "delete" not in dev()["lxd-install"].inputs, "an LXD may hold instances of others"
+    assert "lxd-install-finalizer" not in {its.name for its in dev()}, "an LXD may hold instances of others"
 
 
 def test_the_kernel_gets_what_the_nodes_cannot_load_and_loses_it_on_destroy() -> None:
     kernel = dev()["lxd-kernel"]
     assert kernel.ran().file == "kernel_prepare.sh"
     assert set(kernel.ran().parameters) == ARTICLE | CILIUM | IPTABLES
-    assert kernel.ran("delete").file == "kernel_restore.sh"
+    assert dev()["lxd-kernel-finalizer"].ran("command").file == "kernel_restore.sh"
 
 
 def test_the_hosts_own_key_may_enter_the_nodes() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import dill  # type: ignore[import-untyped]
 import pulumi
 import pytest
+from pulumi import dynamic
 from pulumi.output import UNKNOWN
 
 import lxd_resources as lxd
@@ -41,9 +42,18 @@ INSTANCE = {
     "profiles": ["default"],
     "config": {},
     "devices": {},
+    "files": {},
+    "generation": 1.0,
     "wait_for": ["ipv4"],
     "timeout_seconds": 600.0,
 }
+
+
+def eth0(address: object) -> dict[str, Any]:
+    return {"eth0": {"type": "nic", "network": "lxdbr0", "ipv4.address": address}}
+
+
+WITH_ADDRESS = {**INSTANCE, "devices": eth0("10.0.0.2")}
 PORT = {"protocol": "tcp", "listen_port": 8080.0, "target_address": "10.0.0.2", "target_port": 80.0}
 FORWARD = {**COMMON, "network": "lxdbr0", "listen_address": "192.0.2.1", "ports": [PORT], "config": {}}
 ALL = [
@@ -73,37 +83,44 @@ def test_good_inputs_pass_and_change_nothing(provider: Provider, inputs: dict[st
     assert (result.changes, result.replaces, result.delete_before_replace) == (False, [], True)
 
 
+IGNORED = {"instance": ("image", "timeout_seconds")}
+"""By kind, what changes nothing about an entity that is there."""
+
+
 @pytest.mark.parametrize(("provider", "inputs"), ALL, ids=ids)
 def test_any_input_may_be_unknown(provider: Provider, inputs: dict[str, Any]) -> None:
     for key in inputs:
         news = {**inputs, key: UNKNOWN}
         assert failures(provider, **news) == []
         result = provider.diff("", outs(provider, inputs), provider.check({}, news).inputs)
-        replaced = [key] if key in (*provider.immutable, *provider.references) else []
-        assert (result.changes, result.replaces) == (key != "__provider", replaced)
+        ignored = key == "__provider" or key in IGNORED.get(provider.kind, ())
+        replaced = [key] if key in provider.immutable else []
+        assert (result.changes, result.replaces) == (not ignored, replaced), key
 
 
 @pytest.mark.parametrize(
     ("provider", "inputs", "change", "replaces"),
     [
         (StoragePoolProvider(), POOL, {"name": "other"}, ["name"]),
-        (StoragePoolProvider(), POOL, {"driver": "zfs"}, ["driver"]),
         (StoragePoolProvider(), POOL, {"config": {"source": "/dev/sdb"}}, ["config"]),
         (StoragePoolProvider(), POOL, {"config": {"source": UNKNOWN}}, []),
         (StoragePoolProvider(), POOL, {"config": {"rsync.bwlimit": "1"}}, []),
-        (StoragePoolProvider(), POOL, {"lxd": {**ENDPOINT, "project": "other"}}, ["lxd"]),
+        (StoragePoolProvider(), POOL, {"lxd": {**ENDPOINT, "project": "other"}}, []),
         (StoragePoolProvider(), POOL, {"lxd": {**ENDPOINT, "host": "192.0.2.9"}}, []),
         (StoragePoolProvider(), POOL, {"owner": "p/renamed/r"}, []),
-        (NetworkProvider(), NETWORK, {"name": "lxdbr1"}, ["name"]),
         (NetworkProvider(), NETWORK, {"type": "ovn"}, ["type"]),
+        (NetworkProvider(), NETWORK, {"lxd": {**ENDPOINT, "project": "other"}}, []),
         (ProfileProvider(), PROFILE, {"name": "other"}, ["name"]),
+        (ProfileProvider(), PROFILE, {"lxd": {**ENDPOINT, "project": "other"}}, ["lxd"]),
         (ProfileProvider(), PROFILE, {"devices": {"root": {"type": "disk"}}}, []),
         (ProjectProvider(), PROJECT, {"lxd": {**ENDPOINT, "project": "other"}}, []),
-        (InstanceProvider(), INSTANCE, {"image": "ubuntu:24.04"}, ["image"]),
+        (InstanceProvider(), INSTANCE, {"generation": 2.0}, ["generation"]),
         (InstanceProvider(), INSTANCE, {"profiles": ["default", "k8s"]}, []),
-        (InstanceProvider(), INSTANCE, {"devices": {"root": {"type": "disk", "path": "/", "pool": "p"}}}, ["devices"]),
-        (InstanceProvider(), INSTANCE, {"devices": {"root": {"type": "disk", "path": "/", "pool": UNKNOWN}}}, []),
+        (InstanceProvider(), INSTANCE, {"files": {"/root/.ssh/authorized_keys": "ssh-ed25519 AAAA"}}, []),
         (InstanceProvider(), INSTANCE, {"devices": {"root": UNKNOWN}}, []),
+        (InstanceProvider(), WITH_ADDRESS, {"devices": eth0("10.0.0.3")}, ["devices"]),
+        (InstanceProvider(), WITH_ADDRESS, {"devices": eth0(UNKNOWN)}, []),
+        (InstanceProvider(), WITH_ADDRESS, {"devices": {}}, []),
         (InstanceProvider(), INSTANCE, {"devices": {"data": {"type": "disk", "path": "/data", "pool": "p"}}}, []),
         (ForwardProvider(), FORWARD, {"listen_address": "192.0.2.2"}, ["listen_address"]),
         (ForwardProvider(), FORWARD, {"network": "lxdbr1"}, ["network"]),
@@ -116,6 +133,71 @@ def test_what_is_updated_and_what_is_replaced(
     result = provider.diff("", outs(provider, inputs), {**provider.check({}, inputs).inputs, **change})
 
     assert (result.changes, result.replaces) == (True, replaces)
+
+
+ROOT = {"type": "disk", "path": "/", "pool": "one"}
+
+
+@pytest.mark.parametrize(
+    ("provider", "inputs", "change"),
+    [
+        (InstanceProvider(), INSTANCE, {"image": "ubuntu:24.04"}),
+        (InstanceProvider(), INSTANCE, {"timeout_seconds": 5.0}),
+        (InstanceProvider(), INSTANCE, {"lxd": {**ENDPOINT, "project": "other"}}),
+        (InstanceProvider(), INSTANCE, {"config": {"cloud-init.user-data": "#cloud-config"}}),
+        (
+            InstanceProvider(),
+            {**INSTANCE, "config": {"cloud-init.user-data": "a"}, "devices": {"root": ROOT}},
+            {"config": {"cloud-init.user-data": "b"}, "devices": {"root": {**ROOT, "pool": "another"}}},
+        ),
+        (ProfileProvider(), {**PROFILE, "config": {"cloud-init.user-data": "a"}}, {"config": {}}),
+    ],
+)
+def test_what_only_creation_decides_changes_nothing(
+    provider: Provider, inputs: dict[str, Any], change: dict[str, Any]
+) -> None:
+    result = provider.diff("", outs(provider, inputs), {**provider.check({}, inputs).inputs, **change})
+
+    assert (result.changes, result.replaces) == (False, [])
+
+
+@pytest.mark.parametrize("another", [{"hostKey": "ssh-ed25519 AAAAD4"}, {"machine": "4712"}])
+@pytest.mark.parametrize(("provider", "inputs"), ALL, ids=ids)
+def test_on_another_machine_nothing_is_replaced(
+    provider: Provider, inputs: dict[str, Any], another: dict[str, Any]
+) -> None:
+    before = {**inputs, "lxd": {**ENDPOINT, "machine": "4711"}}
+    news = {**provider.check({}, before).inputs, "name": "other", "lxd": {**before["lxd"], **another}}
+    for lxd_now in (news["lxd"], UNKNOWN, {**news["lxd"], "hostKey": UNKNOWN}):
+        result = provider.diff("", outs(provider, before), {**news, "lxd": lxd_now, "generation": 2.0})
+        assert (result.changes, result.replaces) == (True, [])
+
+
+def test_a_state_that_knows_no_machine_is_of_the_one_with_its_key() -> None:
+    now = {**PROFILE, "name": "other", "lxd": {**ENDPOINT, "machine": "4711"}}
+    assert ProfileProvider().diff("", outs(ProfileProvider(), PROFILE), now).replaces == ["name"]
+
+
+@pytest.mark.parametrize(
+    ("provider", "inputs", "change", "said"),
+    [
+        (StoragePoolProvider(), POOL, {"driver": "zfs"}, "pool pool is of driver dir and stays so; give a pool of "),
+        (NetworkProvider(), NETWORK, {"name": "lxdbr1"}, "lxdbr0 cannot become lxdbr1 under the instances that are "),
+        (
+            NetworkProvider(),
+            {**NETWORK, "config": {"ipv4.address": "10.0.0.1/24"}},
+            {"config": {"ipv4.address": "10.9.0.1/24"}},
+            "ipv4.address 10.0.0.1/24 of lxdbr0 cannot become 10.9.0.1/24 under the instances that are on it",
+        ),
+    ],
+)
+def test_what_living_instances_cannot_bear_is_refused(
+    provider: Provider, inputs: dict[str, Any], change: dict[str, Any], said: str
+) -> None:
+    refused = provider.check(inputs, {**inputs, **change}).failures
+    assert [failure.reason.startswith(said) for failure in refused] == [True]
+    elsewhere = {**inputs, **change, "lxd": {**ENDPOINT, "hostKey": "ssh-ed25519 AAAAD4"}}
+    assert provider.check(inputs, elsewhere).failures == [], "another machine has none"
 
 
 def test_stopped_instance_is_a_change() -> None:
@@ -217,8 +299,8 @@ BOTH = "cloud-init.user-data and user.user-data are both set; which one counts i
         (
             ProfileProvider(),
             PROFILE,
-            {"lxd": {key: value for key, value in ENDPOINT.items() if key != "socket"}},
-            ("lxd", "socket is missing: give host, port, user, privateKey, hostKey, socket and project"),
+            {"lxd": {key: value for key, value in ENDPOINT.items() if key != "user"}},
+            ("lxd", "user is missing: give host, port, user, privateKey, hostKey and project"),
         ),
     ],
 )
@@ -253,7 +335,10 @@ def graph() -> Graph:
         eth0: dict[str, pulumi.Input[str]] = {"type": "nic", "network": network.name, "ipv4.address": "10.0.0.2"}
         profile = lxd.Profile("profile", lxd=endpoint, name="k8s", devices={"root": root})
         profiles, devices = [profile.name], {"eth0": eth0}
-        lxd.Instance("instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=profiles, devices=devices)
+        instance = lxd.Instance(
+            "instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=profiles, devices=devices
+        )
+        lxd.Identity("identity", instance, "ssh-ed25519 AAAAC3")
         port = lxd.Port(protocol="tcp", listen_port=80, target_address="10.0.0.2", target_port=80)
         lxd.Forward("forward", lxd=endpoint, network=network.name, listen_address="192.0.2.1", ports=[port])
 
@@ -272,12 +357,15 @@ def test_every_resource_is_registered_with_its_options(graph: Graph) -> None:
         "profile": "pulumi-python:dynamic/lxd:Profile",
         "instance": "pulumi-python:dynamic/lxd:Instance",
         "forward": "pulumi-python:dynamic/lxd:Forward",
+        "identity": "pulumi-python:dynamic/lxd:Identity",
     }
     for name, its in entities(graph).items():
-        assert its.additional_secret_outputs == {"lxd", "former"}
-        assert its.delete_before_replace
-        assert isinstance(its.inputs["lxd"], Secret)
-        assert its.inputs["owner"] == f"cilium-bgp/dev/{name}"
+        if name != "identity":
+            assert its.additional_secret_outputs == {"lxd", "former"}
+            assert its.delete_before_replace
+            assert isinstance(its.inputs["lxd"], Secret)
+            assert its.inputs["owner"] == f"cilium-bgp/dev/{name}"
+    assert graph["identity"].deleted_with == graph["instance"].urn
     assert [its.name for its in graph if its.protect] == ["network"]
 
 
@@ -290,4 +378,4 @@ def test_providers_are_in_the_state_by_reference(graph: Graph) -> None:
     for its in entities(graph).values():
         pickled = base64.b64decode(its.inputs["__provider"])
         assert len(pickled) < 120
-        assert isinstance(dill.loads(pickled), Provider)
+        assert isinstance(dill.loads(pickled), dynamic.ResourceProvider)

@@ -45,13 +45,14 @@ def test_every_entity_is_of_the_hosts_lxd_reached_by_ssh_and_that_is_secret(name
             "user": "root",
             "privateKey": SSH_KEY,
             "hostKey": HOST_KEY,
-            "socket": "/var/lib/lxd/unix.socket",
+            "machine": "4711",
+            "owned": True,
             "project": "default",
         }
     )
     assert its.additional_secret_outputs == {"lxd", "former"}
-    assert its.deleted_with == dev()["host-instance"].urn
-    assert its.replace_with == {its.deleted_with}, "on another machine there is nothing to update"
+    assert its.deleted_with == dev()["host-key"].urn
+    assert its.replace_with == set(), "on another machine there is nothing to delete"
     assert its.delete_before_replace
 
 
@@ -127,7 +128,12 @@ def test_a_node_has_its_fixed_address_and_the_profiles_in_order(name: str, addre
         "image": "ubuntu:22.04",
         "profiles": ["default", "k8s"],
         "config": {},
-        "devices": {"eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address}},
+        "devices": {
+            "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address},
+            "root": {"type": "disk", "path": "/", "pool": "default"},
+        },
+        "files": {},
+        "generation": 1,
         "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
         "timeout_seconds": 600,
     }

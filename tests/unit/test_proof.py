@@ -28,7 +28,7 @@ def test_every_load_balancer_must_have_an_address() -> None:
     ran = addresses.ran()
     assert (ran.file, ran.parameters) == ("load_balancer_ips.py", ("300", "10.26.23.32/27", *SERVICES))
     assert ran.seconds > 300
-    assert addresses.deleted_with == dev()["k3s1"].urn
+    assert addresses.deleted_with == dev()["k3s1-identity"].urn
 
 
 def test_the_host_must_have_a_session_a_route_and_an_answer() -> None:
@@ -40,7 +40,7 @@ def test_the_host_must_have_a_session_a_route_and_an_answer() -> None:
     assert json.loads(nodes) == {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
     assert json.loads(own) == list(SERVICES)
     assert json.loads(addresses) == {name: f"10.26.23.{32 + place}" for place, name in enumerate(SERVICES)}
-    assert routes.deleted_with == dev()["host-instance"].urn
+    assert routes.deleted_with == dev()["host-key"].urn
 
 
 def test_it_comes_last() -> None:

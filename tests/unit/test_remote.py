@@ -49,6 +49,18 @@ def test_the_whole_script_is_in_the_command_line_after_what_all_share(file: str)
         assert words == ["timeout", "-k", "10", "7", *alone, "sh", "-c", shared + text, file, "a b", "c"]
 
 
+def test_another_machine_is_another_command_line() -> None:
+    def run() -> None:
+        connection = Connection(host="192.0.2.10", private_key="key", host_key="ssh-ed25519 AAAA", machine="4711")
+        for script in ("ssh_key.sh", "proof.py"):
+            remote.run(script, Script(script, ["word"]), connection, pulumi.ResourceOptions())
+
+    for its in registered(run):
+        here = command(Script(its.name, ["word"])).replace("dev.it", f"dev.{its.name}")
+        assert its.inputs["create"] == here.replace(" -c '", " -c '# on 4711\n", 1)
+        assert its.ran() == taken_apart(here)
+
+
 def test_sudo_that_asks_nothing_for_any_user_but_root() -> None:
     assert command(Script("ssh_key.sh"), "admin").startswith("sudo -n timeout -k 10 300 sh -c ")
     assert command(Script("ssh_key.sh"), "root").startswith("timeout -k 10 300 sh -c ")

@@ -1,0 +1,89 @@
+"""The Linode is replaced, lost, dead, built anew: the next run makes what is missing, and sends nothing to who is gone.
+
+The tests are one story on one stack and run in order.
+"""
+
+import pytest
+
+from simulator import memory
+from simulator.linode import INSTANCE
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+
+def machine() -> str:
+    """The cloud's ID of it."""
+    with memory.opened("linode") as state:
+        (found,) = (id_ for id_, its in state["made"].items() if its["type"] == INSTANCE)
+    return str(found)
+
+
+def lose() -> None:
+    with memory.opened("linode") as state:
+        del state["made"][machine()]
+
+
+def assert_whole(stack: World) -> None:
+    assert stack.established()
+    stack.unchanged()
+    with memory.opened("kubernetes") as state:
+        assert "kube-system/cilium" in state["releases"], "not deleted after it was proven"
+        assert "ConfigMap/kube-system/bgp-config" in state["objects"]
+    assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s2", "k3s3"]
+
+
+def test_up(stack: World) -> None:
+    stack.up()
+    assert_whole(stack)
+
+
+def test_another_image(stack: World) -> None:
+    stack.setting("host")["image"] = "linode/debian12"
+    done = stack.as_foreseen()
+    assert {name: done.operations[name] for name in ("host-instance", "k3s2", "router-frr", "k3s2-finalizer")} == {
+        "host-instance": "replace",
+        "k3s2": "update",
+        "router-frr": "update",
+        "k3s2-finalizer": "update",
+    }
+    assert_whole(stack)
+
+
+def test_lost(stack: World) -> None:
+    lose()
+    assert "What is on the machine is left as it was seen last" in stack.refreshed().output
+    assert stack.as_foreseen().operations["host-instance"] == "create"
+    assert_whole(stack)
+
+
+def test_dead(stack: World) -> None:
+    """A node goes in the same run: nothing of it is looked for on a machine that does not answer."""
+    gone = stack.setting("nodes").pop("k3s3")
+    with stack.fault(fail={f"ssh/{machine()}": "refused"}):
+        done = stack.up("--replace", "**::host-instance")
+    assert (done.operations["host-instance"], done.operations["k3s3"]) == ("replace", "delete")
+    stack.setting("nodes")["k3s3"] = gone
+    assert stack.up().operations["k3s3"] == "create"
+    assert_whole(stack)
+
+
+def test_built_anew_in_place(stack: World) -> None:
+    """By hand, so that only its host key tells. Its new key is trusted when the user says so, not before."""
+    stack.host.rebuild()
+    said = "another machine answers, or somebody is between you and it. .* `pulumi up --replace '(.*::host-key)'`"
+    stack.refreshed()
+    assert not {"topology-pool", "k3s1"} & stack.resources()
+    ran = len(stack.host.commands)
+    stack.fails(said)
+    assert stack.host.commands[ran:] == [], "nothing is sent to who shows another key"
+    stack.up("--replace", "**::host-key")
+    assert_whole(stack)
+
+
+def test_lost_and_not_wanted_any_more(stack: World) -> None:
+    lose()
+    stack.refreshed()
+    stack.destroyed()
+    with memory.opened("linode") as state:
+        assert state["made"] == {}

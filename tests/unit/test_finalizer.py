@@ -1,0 +1,175 @@
+"""What runs on a machine when a resource goes: over real SSH in this process, and not where the machine is gone."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncssh
+import pytest
+from pulumi.output import UNKNOWN
+
+from components.finalizer import FinalizerProvider
+from lxd_resources import endpoint, entity, transport
+from lxd_resources.client import LxdError
+
+USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
+
+
+class Login(asyncssh.SSHServer):
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        return True  # a hop to the next machine
+
+
+@dataclass
+class Machine:
+    """An SSH server that records commands and runs none."""
+
+    port: int
+    host_key: str
+    commands: list[str] = field(default_factory=list)
+    code: int = 0
+
+    def way(self, **changed: Any) -> dict[str, Any]:
+        return {
+            "host": "127.0.0.1",
+            "port": float(self.port),
+            "user": "root",
+            "privateKey": USER_KEY.export_private_key().decode(),
+            "hostKey": self.host_key,
+            "machine": "4711",
+            "owned": False,
+            **changed,
+        }
+
+
+@pytest.fixture
+def machines() -> Iterator[tuple[Machine, Machine]]:
+    """A host, and a node behind it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    servers: list[asyncssh.SSHAcceptor] = []
+
+    async def boot() -> Machine:
+        def run(process: asyncssh.SSHServerProcess[str]) -> None:
+            machine.commands.append(process.command or "")
+            process.stderr.write("it said\nwhy\n")
+            process.exit(machine.code)
+
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        authorized = asyncssh.import_authorized_keys(USER_KEY.export_public_key().decode())
+        server = await asyncssh.listen(
+            "127.0.0.1", 0, server_factory=Login, server_host_keys=[key], process_factory=run,
+            authorized_client_keys=authorized,
+        )  # fmt: skip
+        servers.append(server)
+        machine = Machine(server.get_port(), key.export_public_key().decode().strip())
+        return machine
+
+    async def both() -> tuple[Machine, Machine]:
+        return await boot(), await boot()
+
+    yield asyncio.run_coroutine_threadsafe(both(), loop).result(30)
+
+    async def close() -> None:
+        for server in servers:
+            server.close()
+
+    asyncio.run_coroutine_threadsafe(close(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join(30)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entity, "_said", set())
+    monkeypatch.setattr(endpoint, "_ways", {})
+    monkeypatch.setattr(transport, "CONNECT_SECONDS", 2)
+
+
+def props(machine: dict[str, Any], proxy: dict[str, Any] | None = None, **changed: Any) -> dict[str, Any]:
+    its = {"file": "undo.sh", "command": "undo", "seconds": 5.0, "machine": machine, "subject": "", **changed}
+    return its | ({"proxy": proxy} if proxy else {})
+
+
+def another_key() -> str:
+    return asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode().strip()
+
+
+def test_it_runs_when_it_is_deleted_and_not_before(machines: tuple[Machine, Machine]) -> None:
+    host, _ = machines
+    its = props(host.way())
+    made = FinalizerProvider().create(its)
+    assert (made.id, made.outs) == ("undo.sh", its)
+    assert FinalizerProvider().update("", its, its | {"seconds": 6.0}).outs == its | {"seconds": 6.0}
+    assert FinalizerProvider().read("undo.sh", its).outs == its
+    assert host.commands == []
+    FinalizerProvider().delete("", its)
+    assert host.commands == ["undo"]
+
+
+def test_it_goes_through_the_proxy(machines: tuple[Machine, Machine]) -> None:
+    host, node = machines
+    FinalizerProvider().delete("", props(node.way(machine="00:16:3e"), host.way()))
+    assert (host.commands, node.commands) == ([], ["undo"])
+
+
+def test_a_script_that_fails_holds_up_the_deletion(machines: tuple[Machine, Machine]) -> None:
+    host, _ = machines
+    host.code = 3
+    with pytest.raises(LxdError, match=r"^undo\.sh ended with 3: it said why$"):
+        FinalizerProvider().delete("", props(host.way()))
+
+
+@pytest.mark.parametrize("hop", ["host", "node"])
+def test_nothing_is_done_on_a_machine_with_another_key(
+    machines: tuple[Machine, Machine], hop: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, node = machines
+    ways = {"host": host.way(), "node": node.way(machine="00:16:3e")}
+    ways[hop]["hostKey"] = another_key()
+    FinalizerProvider().delete("", props(ways["node"], ways["host"]))
+    assert host.commands == node.commands == []
+    assert "is not the pinned one" in capfd.readouterr().err
+
+
+def test_a_machine_that_does_not_answer(machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    host, _ = machines
+    dead = host.way(port=1.0)
+    said = (
+        r"undo\.sh did not run: .* gave no SSH connection .*say so: CILIUM_BGP_DELETE_UNREACHABLE=true pulumi destroy"
+    )
+    with pytest.raises(LxdError, match=said):
+        FinalizerProvider().delete("", props(dead))
+    with pytest.raises(LxdError, match=r"undo\.sh did not run: 127\.0\.0\.1:1 does not answer behind its host"):
+        FinalizerProvider().delete("", props(dead, host.way()))
+    FinalizerProvider().delete("", props(dead | {"owned": True}))
+    monkeypatch.setenv("CILIUM_BGP_DELETE_UNREACHABLE", "true")
+    FinalizerProvider().delete("", props(dead))
+
+
+def test_it_runs_by_the_way_that_its_machine_has_today(machines: tuple[Machine, Machine]) -> None:
+    host, _ = machines
+    old = props(host.way(port=1.0))
+    assert FinalizerProvider().diff("", old, props(host.way())).changes
+    FinalizerProvider().delete("", old)
+    assert host.commands == ["undo"]
+
+
+def test_another_subject_is_another_one_but_not_on_another_machine() -> None:
+    machine = Machine(22, "ssh-ed25519 AAAA")
+    olds = props(machine.way(), subject="00:16:3e:00:00:01")
+
+    def diff(**changed: Any) -> tuple[bool | None, list[str] | None]:
+        result = FinalizerProvider().diff("", olds, {**olds, "__provider": "x", **changed})
+        return result.changes, result.replaces
+
+    assert diff() == (False, [])
+    assert diff(subject="00:16:3e:00:00:02") == (True, ["subject"])
+    assert diff(subject=UNKNOWN) == (True, ["subject"])
+    assert diff(command="undo all") == (True, [])
+    elsewhere = machine.way(hostKey="ssh-ed25519 BBBB")
+    for now in (elsewhere, machine.way(machine="4712"), UNKNOWN):
+        assert diff(subject="00:16:3e:00:00:02", machine=now) == (True, [])
