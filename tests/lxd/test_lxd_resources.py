@@ -53,7 +53,7 @@ def unchanged(provider: Provider, outs: Props) -> bool:
     return read == outs and not provider.diff("", outs, inputs).changes
 
 
-OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key"}
+OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool"}
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def node(pool: Props, network: Props, image: str, **inputs: Any) -> Props:
     }
     wait_for = ["ipv4", "cloud-init", "ssh-host-key"]
     defaults = {"name": "node1", "image": image, "profiles": ["default"], "devices": devices, "wait_for": wait_for}
-    return {**defaults, "timeout_seconds": 60.0, **inputs}
+    return {**defaults, "files": {}, "generation": 1.0, "timeout_seconds": 60.0, **inputs}
 
 
 def test_pool(make: Make, query: Query) -> None:
