@@ -4,8 +4,6 @@ Of the machine that all this runs on nothing is used but LXD: a project, a stora
 """
 
 import json
-import shlex
-import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
@@ -143,11 +141,6 @@ def remove_all() -> None:
     for kind, name in (("network", BRIDGE), ("storage", PROJECT), ("project", PROJECT)):
         if name in _listed(kind):
             _lxc(kind, "delete", name, project="")
-    # LXD 5.0 forgets a bridge's rules where the kernel knows of legacy tables, and of none that is in use.
-    for table in ("filter", "nat", "mangle") if shutil.which("iptables") else ():
-        for rule in store.run(["iptables", "-w", "-t", table, "-S"]).splitlines():
-            if f"generated for LXD network {BRIDGE}" in rule:
-                store.run(["iptables", "-w", "-t", table, *shlex.split(rule.replace("-A", "-D", 1))])
 
 
 def _image(name: str) -> str:

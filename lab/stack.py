@@ -67,7 +67,6 @@ def environment() -> dict[str, str]:
     """A state, a Pulumi home and a passphrase of the lab's own; the user's login stays untouched."""
     programs = [
         Path(sys.executable).parent,
-        store.CACHE / "bin",
         store.REPOSITORY / ".cache" / "bin",
         os.environ["PATH"],
     ]
