@@ -144,7 +144,7 @@ def remove_all() -> None:
 
 
 def _image(name: str) -> str:
-    """Fingerprint of a system in the lab's project, imported unless it is there with this content."""
+    """Alias of a system's image in the lab's project, imported unless it is there with this content."""
     system = systems.build(name)
     alias = f"{name}-{system.root.parent.name}"
     if alias not in [each["name"] for each in json.loads(_lxc("image", "alias", "list", "--format=json"))]:
