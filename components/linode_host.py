@@ -1,9 +1,11 @@
 """A Linode VM as the host."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, TypedDict
 
 import pulumi
+from pulumi.output import Unknown
 
 from components.host_key import HostKey
 from components.remote import Connection
@@ -11,7 +13,7 @@ from components.remote import Connection
 
 class LinodeHostArgs(TypedDict):
     label: str
-    """Linode label, unique in the account, 3 to 64 characters."""
+    """Linode label, unique in the account, 3 to 50 characters."""
     region: str
     """Region, e.g. `eu-central` (`linode-cli regions list`)."""
     type: str
@@ -19,9 +21,9 @@ class LinodeHostArgs(TypedDict):
     image: str
     """Image, e.g. `linode/ubuntu22.04`."""
     authorized_users: Sequence[str]
-    """Linode users whose SSH keys root accepts too."""
+    """Linode users whose SSH keys root of a VM that is made accepts too."""
     public_key: str
-    """SSH public key of this stack, accepted for root."""
+    """SSH public key of this stack, accepted for root of a VM that is made."""
     private_key: pulumi.Input[str]
     """Its private half; a secret."""
     admin_cidrs: Sequence[str]
@@ -34,6 +36,17 @@ class LinodeHostArgs(TypedDict):
     """Networks that may reach those ports."""
     protect: bool
     """Refuse to delete the VM."""
+
+
+PRIVATE = [IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+ONLY_AT_CREATION = ["authorizedKeys", "authorizedUsers", "firewallId"]
+"""Properties whose change would mean another VM to the provider (its documentation, linode_instance)."""
+
+
+def public_address(addresses: Sequence[str]) -> str:
+    """The lowest public one of a VM's IPv4 addresses, which come in any order, private ones among them."""
+    found = sorted(map(IPv4Address, addresses))
+    return str(next((one for one in found if not any(one in network for network in PRIVATE)), found[0]))
 
 
 class LinodeHost(pulumi.ComponentResource):
@@ -85,13 +98,32 @@ class LinodeHost(pulumi.ComponentResource):
             image=args["image"],
             authorized_keys=[args["public_key"]],
             authorized_users=list(args["authorized_users"]) or None,
-            firewall_id=firewall.id.apply(int),  # attached at creation: the VM is never open
+            firewall_id=firewall.id.apply(int),  # the VM is never open
             booted=True,
             backups_enabled=False,
             private_ip=False,
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, protect=args["protect"]),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                delete_before_replace=True,
+                protect=args["protect"],
+                ignore_changes=ONLY_AT_CREATION,
+            ),
         )
-        self.address = instance.ipv4s.apply(lambda addresses: addresses[0])
+
+        def attach(known: Sequence[Any]) -> None:
+            """Put a VM that is there behind a firewall that is not the one that it was made behind, which is gone."""
+            vm, before, now = known
+            if not isinstance(vm, Unknown) and str(before) != now:
+                linode.FirewallDevice(
+                    f"{name}-firewall-device",
+                    firewall_id=firewall.id.apply(int),
+                    entity_id=instance.id.apply(int),
+                    opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
+                )
+
+        # The API refuses a device of the firewall that it was made behind: there is one only where it is needed.
+        pulumi.Output.all(instance.id, instance.firewall_id, firewall.id).apply(attach, run_with_unknowns=True)
+        self.address = instance.ipv4s.apply(public_address)
         host_key = HostKey(
             f"{name}-key",
             machine=instance.id,

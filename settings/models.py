@@ -63,7 +63,7 @@ class LinodeSettings(_Model):
     image: Word = "linode/ubuntu22.04"
     """Image, as `linode-cli images list` writes it."""
     authorized_users: tuple[Word, ...] = ()
-    """Linode users whose SSH keys may log in as root, besides `sshPrivateKey`'s."""
+    """Linode users whose SSH keys may log in as root of a VM that is made, besides `sshPrivateKey`'s."""
     admin_cidrs: tuple[AllowedCidr, ...]
     """Networks that may reach SSH and the Kubernetes API: yours, as the internet sees it."""
     allow_world: bool = False

@@ -295,10 +295,10 @@ def _host(value: str) -> str:
 
 
 def _linode_label(value: str) -> str:
-    if not re.fullmatch(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,62}[A-Za-z0-9]", value):
+    if not re.fullmatch(r"(?!.*(--|__|\.\.))[A-Za-z0-9][A-Za-z0-9_.-]{1,48}[A-Za-z0-9]", value):
         raise refusal(
             f"{value!r} is not a label that Linode takes; it would refuse the VM. "
-            "Write 3 to 64 letters, digits, '-', '_' or '.', without two signs in a row, like lxdserver."
+            "Write 3 to 50 letters, digits, '-', '_' or '.', without two signs in a row, like lxdserver."
         )
     return value
 

@@ -6,7 +6,7 @@ The tests are one story on one stack and run in order.
 import pytest
 
 from simulator import memory
-from simulator.linode import INSTANCE
+from simulator.linode import INSTANCE, forget
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
@@ -24,6 +24,12 @@ def lose() -> None:
         del state["made"][machine()]
 
 
+def firewall() -> str:
+    """What the machine is behind."""
+    with memory.opened("linode") as state:
+        return str(state["made"][machine()]["firewall"])
+
+
 def assert_whole(stack: World) -> None:
     assert stack.established()
     stack.unchanged()
@@ -38,9 +44,23 @@ def test_up(stack: World) -> None:
     assert_whole(stack)
 
 
+def test_firewall_deleted_and_a_private_address_given_by_hand(stack: World) -> None:
+    before, address = firewall(), stack.outputs()["host_address"]
+    with memory.opened("linode") as state:
+        state["made"][machine()]["private"] = True
+        forget(state["made"], before)
+    stack.refreshed()
+    assert stack.as_foreseen().operations == {"host-firewall": "create", "host-firewall-device": "create"}
+    assert firewall() not in (before, "None")
+    assert stack.outputs()["host_address"] == address
+    stack.unchanged()
+
+
 def test_another_image(stack: World) -> None:
     stack.setting("host")["image"] = "linode/debian12"
     done = stack.as_foreseen()
+    assert done.operations["host-firewall-device"] == "delete", "it is made behind it"
+    assert firewall() != "None"
     assert {name: done.operations[name] for name in ("host-instance", "k3s2", "router-frr", "k3s2-finalizer")} == {
         "host-instance": "replace",
         "k3s2": "update",

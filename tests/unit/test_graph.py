@@ -259,7 +259,8 @@ def test_all_on_a_linode_dies_with_it(name: str) -> None:
 
 
 def test_nothing_is_kept_or_ignored_behind_the_users_back(its: Graph) -> None:
-    assert [resource.name for resource in its if resource.retain_on_delete or resource.ignore_changes] == []
+    kept = [resource.name for resource in its if resource.retain_on_delete or resource.ignore_changes]
+    assert set(kept) <= {"host-instance"}, "what would be another VM"
 
 
 # any nodes

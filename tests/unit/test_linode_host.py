@@ -1,7 +1,13 @@
 """The host as a Linode VM, and the article's values for it."""
 
+from typing import Any
+
+import pytest
+
+from components.linode_host import public_address
 from settings.keys import public_key
-from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Secret, dev, plain, stack, values
+from tests.unit import graph
+from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Registered, Secret, dev, plain, stack, values
 
 
 def test_the_vm_is_the_articles() -> None:
@@ -20,6 +26,7 @@ def test_the_vm_is_the_articles() -> None:
     }
     assert instance.delete_before_replace, "labels are unique in an account"
     assert not instance.protect
+    assert set(instance.ignore_changes) == {"authorizedKeys", "authorizedUsers", "firewallId"}, "not worth another VM"
 
 
 def test_linode_users_and_protection_are_configured() -> None:
@@ -76,6 +83,34 @@ def test_a_long_label_is_cut_to_what_a_firewall_may_have() -> None:
 def test_the_vm_is_never_without_its_firewall() -> None:
     assert "host-firewall" in dev().before(dev()["host-instance"])
     assert dev()["host-instance"].property_dependencies["firewallId"] == {dev()["host-firewall"].urn}
+
+
+def test_a_vm_that_is_there_is_put_behind_a_firewall_that_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers are those of a run after the first firewall was deleted by hand; a preview knows no ID of the new."""
+
+    def answer(its: Registered) -> dict[str, Any]:
+        return {"firewallId": 4700} if its.name == "host-instance" else {}
+
+    monkeypatch.setattr(graph, "answer", lambda its, known=graph.answer: {**known(its), **answer(its)})
+    anew = graph.registered(graph.program(DEV))
+    device = anew["host-firewall-device"]
+    assert device.type == "linode:index/firewallDevice:FirewallDevice"
+    assert device.inputs == {"firewallId": 4711, "entityId": 4711}
+    assert device.deleted_with == anew["host-instance"].urn
+    assert "host-firewall-device" not in {its.name for its in dev()}, "the API takes one firewall at a time"
+    assert "host-firewall-device" not in {its.name for its in stack(DEV, preview=True)}
+
+
+@pytest.mark.parametrize(
+    ("addresses", "dialled"),
+    [
+        (["192.168.128.7", "198.51.100.7"], "198.51.100.7"),
+        (["198.51.100.77", "198.51.100.8"], "198.51.100.8"),
+        (["10.0.0.2"], "10.0.0.2"),
+    ],
+)
+def test_the_public_address_is_dialled_whatever_comes_first(addresses: list[str], dialled: str) -> None:
+    assert public_address(addresses) == dialled
 
 
 def test_the_host_key_is_learned_of_this_machine_and_pinned() -> None:

@@ -9,7 +9,7 @@ import pytest
 from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
 
-from simulator.linode import FIREWALL, INSTANCE, Linode
+from simulator.linode import DEVICE, FIREWALL, INSTANCE, Linode
 from standin.serve import UNKNOWN, decode_properties, encode_properties, serve
 
 URN = f"urn:pulumi:dev::p::{INSTANCE}::host"
@@ -59,10 +59,17 @@ def test_a_deleted_instance_is_gone_at_refresh(stub: provider_pb2_grpc.ResourceP
 
 
 @pytest.mark.parametrize(
-    ("changed", "replaced"), [({"image": "linode/debian12"}, True), ({"type": "g6-nanode-1"}, False)]
+    ("changed", "replaced"),
+    [
+        ({"image": "linode/debian12"}, True),
+        ({"authorizedKeys": ["ssh-ed25519 AAAA"]}, True),
+        ({"firewallId": 4711}, True),
+        ({"type": "g6-nanode-1"}, False),
+        ({"region": "us-east"}, False),
+    ],
 )
-def test_only_another_image_needs_another_machine(
-    stub: provider_pb2_grpc.ResourceProviderStub, changed: dict[str, str], replaced: bool
+def test_what_needs_another_machine(
+    stub: provider_pb2_grpc.ResourceProviderStub, changed: dict[str, Any], replaced: bool
 ) -> None:
     olds, news = encode_properties(INPUTS), encode_properties({**INPUTS, **changed})
     diff = stub.Diff(pb.DiffRequest(urn=URN, type=INSTANCE, olds=olds, old_inputs=olds, news=news))
@@ -70,8 +77,49 @@ def test_only_another_image_needs_another_machine(
     assert diff.changes == pb.DiffResponse.DIFF_SOME
 
 
+def other(stub: provider_pb2_grpc.ResourceProviderStub, kind: str, **inputs: Any) -> Any:
+    return stub.Create(pb.CreateRequest(urn=URN.replace(INSTANCE, kind), properties=encode_properties(inputs)))
+
+
 def test_firewalls_are_known_and_nothing_else(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
-    firewall = pb.CreateRequest(urn=URN.replace(INSTANCE, FIREWALL), properties=encode_properties({"label": "f"}))
-    assert decode_properties(stub.Create(firewall).properties)["status"] == "enabled"
+    assert decode_properties(other(stub, FIREWALL, label="one").properties)["status"] == "enabled"
+    unknown = URN.replace(INSTANCE, "linode:index/domain:Domain")
     with pytest.raises(grpc.RpcError, match="domain"):
-        stub.Create(pb.CreateRequest(urn=URN.replace(INSTANCE, "linode:index/domain:Domain")))
+        stub.Check(pb.CheckRequest(urn=unknown, news=encode_properties({})))
+
+
+def test_an_instance_has_one_firewall_at_a_time_and_that_there_is(
+    stub: provider_pb2_grpc.ResourceProviderStub,
+) -> None:
+    first, second = (int(other(stub, FIREWALL, label=label).id) for label in ("one", "two"))
+    with pytest.raises(grpc.RpcError, match="Not found"):
+        create(stub, firewallId=1)
+    instance = int(create(stub, firewallId=first).id)
+    for firewall in (first, second):
+        with pytest.raises(grpc.RpcError, match="one assigned firewall at a time"):
+            other(stub, DEVICE, entityId=instance, firewallId=firewall)
+    with pytest.raises(grpc.RpcError, match="Not found"):
+        other(stub, DEVICE, entityId=first, firewallId=second)
+
+    stub.Delete(pb.DeleteRequest(urn=URN.replace(INSTANCE, FIREWALL), id=str(first)))
+    device = other(stub, DEVICE, entityId=instance, firewallId=second)
+    with pytest.raises(grpc.RpcError, match="one assigned firewall at a time"):
+        other(stub, DEVICE, entityId=instance, firewallId=second)
+    stub.Delete(pb.DeleteRequest(urn=URN.replace(INSTANCE, DEVICE), id=device.id))
+    assert other(stub, DEVICE, entityId=instance, firewallId=second).id != device.id
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "property_"),
+    [
+        (INSTANCE, {"label": "l" * 51}, "label"),
+        (FIREWALL, {"label": "l" * 33}, "label"),
+        (FIREWALL, {"label": "one", "inbounds": [{"label": "ssh"}] * 26}, "inbounds"),
+        (FIREWALL, {"label": "one", "inbounds": [{"ipv4s": ["192.0.2.1/32"] * 256}]}, "inbounds"),
+    ],
+)
+def test_what_the_provider_refuses(
+    stub: provider_pb2_grpc.ResourceProviderStub, kind: str, inputs: dict[str, Any], property_: str
+) -> None:
+    checked = stub.Check(pb.CheckRequest(urn=URN.replace(INSTANCE, kind), news=encode_properties(inputs)))
+    assert [failure.property for failure in checked.failures] == [property_]
