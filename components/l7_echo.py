@@ -50,15 +50,16 @@ class L7Echo(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=args["after"])
         # Of its own: in another, objects of these names may be somebody's.
         namespace = kubernetes.core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
+        child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[namespace]))
         corefile = kubernetes.core.v1.ConfigMap(
             f"{name}-coredns",
-            metadata={"name": "coredns-configmap", "namespace": namespace.metadata.name},
+            metadata={"name": "coredns-configmap", "namespace": NAMESPACE},
             data={"Corefile": COREFILE},
             opts=child,
         )
         client = kubernetes.apps.v1.Deployment(
             f"{name}-client",
-            metadata={"name": "client", "namespace": namespace.metadata.name},
+            metadata={"name": "client", "namespace": NAMESPACE},
             spec={
                 "replicas": 1,
                 "selector": {"match_labels": {"kind": "client"}},
@@ -80,7 +81,7 @@ class L7Echo(pulumi.ComponentResource):
         )
         echo = kubernetes.apps.v1.Deployment(
             f"{name}-echo",
-            metadata={"name": "echo-service", "namespace": namespace.metadata.name},
+            metadata={"name": "echo-service", "namespace": NAMESPACE},
             spec={
                 "replicas": 2,
                 "selector": {"match_labels": {"kind": "echo"}},
@@ -140,7 +141,7 @@ class L7Echo(pulumi.ComponentResource):
             f"{name}-service",
             metadata={
                 "name": "echo-service",
-                "namespace": namespace.metadata.name,
+                "namespace": NAMESPACE,
                 "annotations": {"service.cilium.io/lb-l7": "enabled"},
                 "labels": {"kind": "echo"},
             },

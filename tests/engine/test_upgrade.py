@@ -8,16 +8,20 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from scripts.preview import is_secret
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 RECORDED = Path(__file__).parent / "recorded"
-STATE, CONFIGURATION = RECORDED / "state.json", RECORDED / "Pulumi.dev.yaml"
+STACK_FILE = "Pulumi.dev.yaml"
 PASSPHRASE = "for the recorded state only"
+IN_A_NAMESPACE_OF_THEIR_OWN_NOW = {f"l7echo-{name}" for name in ("coredns", "client", "echo", "service")}
 
 
 def recorded_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
@@ -25,29 +29,63 @@ def recorded_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(folder, monkeypatch)
 
 
+def preview(stack: World, recorded: Path, **cilium: str) -> dict[str, str]:
+    """What this version would do to the recorded stack, with these changes of its Cilium."""
+    stack.begin(recorded / STACK_FILE)
+    imported = stack.pulumi("stack", "import", "--file", str(recorded / "state.json"))
+    assert imported.code == 0, imported.output
+    config = yaml.safe_load((recorded / STACK_FILE).read_text())["config"]
+    stack.config = {key: value for key, value in config.items() if not is_secret(value)}
+    stack.setting("cilium").update(cilium)
+    done = stack.pulumi("preview")
+    assert done.code == 0, done.output
+    return done.operations
+
+
 def test_nothing_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with recorded_world(tmp_path, monkeypatch) as stack:
-        stack.begin(CONFIGURATION)
-        imported = stack.pulumi("stack", "import", "--file", str(STATE))
-        assert imported.code == 0, imported.output
-        done = stack.pulumi("preview")
-        assert done.code == 0, done.output
-        assert set(done.operations.values()) <= {"create", "update"}, done.output
-        assert "host-instance" not in done.operations
+        operations = preview(stack, RECORDED)
+    assert set(operations.values()) <= {"create", "update"}
+    assert "host-instance" not in operations
 
 
-def record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("cilium", ["1.17.5", "1.18.12"])
+def test_nothing_of_the_control_plane_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cilium: str) -> None:
+    """Nor, and that would be worse, made and then deleted as what it was before."""
+    with recorded_world(tmp_path, monkeypatch) as stack:
+        operations = preview(stack, RECORDED / "control-plane", version=cilium)
+    replaced = {name for name, operation in operations.items() if operation not in ("create", "update")}
+    assert replaced <= IN_A_NAMESPACE_OF_THEIR_OWN_NOW
+    assert "host-instance" not in operations
+
+
+def record(folder: Path, monkeypatch: pytest.MonkeyPatch, into: Path, **changes: dict[str, Any]) -> None:
     with recorded_world(folder, monkeypatch) as stack:
+        for root, change in changes.items():
+            stack.setting(root).update(change)
         stack.up()
         state = json.loads(stack.pulumi("stack", "export").output)
         for resource in state["deployment"]["resources"]:
             for where in ("sourcePosition", "stackTrace"):  # paths of the machine that recorded it
                 resource.pop(where, None)
-        STATE.write_text(json.dumps(state, indent=1) + "\n")
-        shutil.copy(folder / CONFIGURATION.name, CONFIGURATION)
+        into.mkdir(exist_ok=True)
+        (into / "state.json").write_text(json.dumps(state, indent=1) + "\n")
+        shutil.copy(folder / STACK_FILE, into)
 
+
+CONTROL_PLANE: dict[str, dict[str, Any]] = {
+    "bgp": {"mode": "control-plane", "gracefulRestart": True},
+    "k3s": {"version": "v1.32.1+k3s1"},
+    "cilium": {"version": "1.17.5", "kubeProxyReplacement": True},
+    "l7echo": {"enabled": True},
+    "exposure": {
+        "mode": "forward",
+        "cidrs": ["203.0.113.0/24"],
+        "forwards": [{"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}],
+    },
+}
 
 if __name__ == "__main__":
-    RECORDED.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as context:
-        record(Path(temporary), context)
+    for its, roots in ((RECORDED, {}), (RECORDED / "control-plane", CONTROL_PLANE)):
+        with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as context:
+            record(Path(temporary), context, its, **roots)
