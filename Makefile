@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: setup python test test-lxd lint preview up destroy lab lab-down e2e demo bench
+.PHONY: setup python test chaos test-lxd lint preview up destroy lab lab-down e2e demo bench
 
 setup: python
 	@scripts/setup-pulumi
@@ -15,9 +15,13 @@ setup: python
 python:
 	@scripts/setup-python
 
-# Every test but those that need a real LXD or the whole lab. The engine's, the longest, begin.
+# Every test but those that need a real LXD or the whole lab, or kill at every step. The engine's, the longest, begin.
 test: setup
-	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e' --cov --cov-fail-under=95
+	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos' --cov --cov-fail-under=95
+
+# What is killed anywhere is made good by the next run.
+chaos: setup
+	pytest -n 4 -m chaos
 
 # The tests against a real LXD: one that runs already, or one that is started for them.
 test-lxd: python

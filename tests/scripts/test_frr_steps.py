@@ -92,6 +92,7 @@ def test_installs_then_reloads_or_restarts_as_the_change_needs(machine: Machine)
         assert SECRET not in "\n".join(machine.ran)
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("runs", [False, True])
 def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine], runs: bool) -> None:
     older = host(new_machine())

@@ -135,6 +135,7 @@ def test_another_version_installs_and_restarts(machine: Machine, server: Server)
     assert "v1.26.15+k3s1" in machine.read("state/running")
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("upgrade", [False, True])
 def test_a_run_killed_anywhere_is_made_good_by_the_next(
     new_machine: Callable[[], Machine], server: Server, upgrade: bool

@@ -56,6 +56,7 @@ def test_a_token_stays_a_text(machine: Machine, token: str) -> None:
     assert f"authtoken: {token}\n" not in machine.read(CONFIG)
 
 
+@pytest.mark.chaos
 def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine]) -> None:
     whole = host(new_machine())
     whole.run(*COMMAND, stdin=TOKEN)

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from tests.scripts.machine import Machine
 
 UNIT = "/etc/systemd/system/cilium-bgp-mounts.service"
@@ -29,6 +31,7 @@ def test_mounts_now_and_at_every_boot(machine: Machine) -> None:
     assert not [line for line in machine.ran if line.startswith("systemctl")]
 
 
+@pytest.mark.chaos
 def test_a_run_killed_anywhere_is_made_good_by_the_next(new_machine: Callable[[], Machine]) -> None:
     whole = node(new_machine())
     whole.run("node_prepare.sh")

@@ -288,7 +288,7 @@ def clusters(draw: st.DrawFn) -> dict[str, Any]:
 
 
 # An example takes half a second and says enough as it is: shrinking one would take minutes.
-few = settings(max_examples=6, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 STATED = {
     "topology-bridge": {"config"},  # the range that DHCP may give: only ipv4.dhcp.ranges, see below
     "router-frr": {"stdin"},  # the neighbours

@@ -270,7 +270,7 @@ def test_importing_loads_neither_pulumi_nor_cryptography() -> None:
 
 
 # An example takes a millisecond; a busy machine, or measuring coverage, makes it many.
-FEW = hypothesis(deadline=None, max_examples=60)
+FEW = hypothesis(deadline=None, max_examples=30)
 NETWORKS = st.builds(
     lambda address, prefix: IPv4Network((address, prefix), strict=False),
     st.integers(0x0A000000, 0x0AFFFFFF),
