@@ -10,6 +10,7 @@ from components.cilium import Cilium
 from components.existing_host import ExistingHost
 from components.exposure import Exposure
 from components.fcdemo import FcDemo
+from components.firewall import Firewall
 from components.hubble import Hubble
 from components.k3s_cluster import K3sCluster
 from components.l7_echo import L7Echo
@@ -74,12 +75,24 @@ lxd = LxdHost(
     },
 )
 
+firewall = Firewall(
+    "firewall",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "bridge": its.lxd.bridge.name,
+        "gateway": str(gateway),
+        "nodes": [str(node.address) for node in its.nodes.values()],
+    },
+)
+
 topology = LxdTopology(
     "topology",
     {
         "lxd": lxd.lxd,
         "connection": host.connection,
         "machine": host.machine,
+        "after": [firewall],
         "project": its.lxd.project,
         "pool": its.lxd.storage_pool.name,
         "pool_driver": its.lxd.storage_pool.driver,

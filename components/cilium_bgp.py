@@ -92,6 +92,8 @@ def peer_config(bgp: Bgp) -> dict[str, Any]:
         },
         "families": [{"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": NAME}}}],
         "authSecretRef": f"{NAME}-auth",
+        # With eBGP the agent's packets would leave with TTL 1, which a pod's may reach the host with (RFC 5082).
+        "ebgpMultihop": 255,
     }
 
 

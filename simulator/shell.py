@@ -114,6 +114,16 @@ class Shell:
             state.pop("ssh_key", None)
         return ""
 
+    def firewall_sh(self, stdin: str, bridge: str, gateway: str, *nodes: str) -> str:
+        with memory.opened("host") as state:
+            state["firewall"] = list(nodes)
+        return f"{bridge}: BGP from {', '.join(nodes)}"
+
+    def firewall_remove_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("firewall", None)
+        return ""
+
     def frr_sh(self, stdin: str, address: str, bridge: str) -> str:
         network = self.lxd.entities.get(("networks", "", bridge), {"config": {}})
         if not network["config"].get("ipv4.address", "").startswith(f"{address}/"):
@@ -182,7 +192,7 @@ class Shell:
     def sessions(self, conf: str) -> dict[str, list[str]]:
         """Routes by the address of each node that has a session."""
         with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
-            joined = members(state)
+            joined, passed = members(state), state.get("firewall", [])
             release = cilium(cluster)
             objects = cluster.get("objects", {})
         hanging = memory.faults("hang")
@@ -190,6 +200,7 @@ class Shell:
             node.address: f"10.42.{index}.0/24"
             for index, node in enumerate(nodes(self.lxd).values())
             if release and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
+            if node.address in passed
         }
         return bgp.sessions(conf, objects, release["config"] if release else {}, agents)
 

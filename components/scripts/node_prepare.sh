@@ -25,8 +25,12 @@ put /etc/systemd/networkd.conf.d/cilium-bgp.conf 644 <<'NETWORKD'
 ManageForeignRoutes=no
 ManageForeignRoutingPolicyRules=no
 NETWORKD
+# What the node itself sends leaves with TTL 255, what it forwards for a pod with less: by that the host's firewall knows
+# who speaks BGP (RFC 5082).
+echo 'net.ipv4.ip_default_ttl = 255' | put /etc/sysctl.d/60-cilium-bgp.conf 644
 
 if changed; then
+    echo 255 >/proc/sys/net/ipv4/ip_default_ttl
     systemctl daemon-reload
     systemctl enable --quiet cilium-bgp-mounts
     systemctl restart cilium-bgp-mounts

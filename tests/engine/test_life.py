@@ -106,7 +106,7 @@ def test_host_size(stack: World) -> None:
 def test_node_added(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
     assert stack.up().operations == dict.fromkeys(of_node("k3s4"), "create") | updates(
-        "router-frr", *CHECKS, "exposure-urls"
+        "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
     )
     assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
 
@@ -114,7 +114,7 @@ def test_node_added(stack: World) -> None:
 def test_node_removed(stack: World) -> None:
     del stack.setting("nodes")["k3s2"]
     assert stack.up().operations == dict.fromkeys(of_node("k3s2"), "delete") | updates(
-        "router-frr", *CHECKS, "exposure-urls"
+        "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
     )
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 

@@ -1,5 +1,5 @@
-"""A machine for a script to run on: this one, in a mount namespace where /etc, /var … are the test's own and PATH has
-only programs that say what they were told."""
+"""A machine for a script to run on: this one, in namespaces where /etc, /var … are the test's own, there is no network,
+and PATH has only programs that say what they were told."""
 
 import asyncio
 import os
@@ -31,12 +31,12 @@ read -r steps <"$MACHINE/steps" || :
 
 @cache
 def namespace() -> list[str]:
-    """The command that enters a mount namespace of its own."""
-    command = ["unshare", "-m" if os.geteuid() == 0 else "-rm"]
+    """The command that enters a mount and a network namespace of its own."""
+    command = ["unshare", "-mn" if os.geteuid() == 0 else "-rmn"]
     mount = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
     tried = subprocess.run(mount, check=False, capture_output=True, text=True)
     if tried.returncode:
-        pytest.skip(f"no mount namespace to run scripts in: {tried.stderr.strip()}")
+        pytest.skip(f"no namespaces to run scripts in: {tried.stderr.strip()}")
     return command
 
 

@@ -8,15 +8,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
 from components.bgp_router import BgpRouterArgs, frr_conf
-from components.remote import Script
-from tests.scripts.machine import composed
+from tests.scripts import namespaces
+from tests.scripts.namespaces import GATEWAY, eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -27,7 +27,6 @@ pytestmark = [
     ),
 ]
 
-GATEWAY = "10.26.23.1"
 PASSWORD = "correct-horse-battery"
 # As Cilium's agents say it, with the restart time that a CiliumBGPPeerConfig has when it says none.
 GRACEFUL: dict[str, Any] = {
@@ -36,55 +35,18 @@ GRACEFUL: dict[str, Any] = {
 }
 # vtysh notes what it is told: frr-reload applies each line by it.
 SETUP = """
-set -e
-for folder in etc var; do
-    mkdir -p $ROOT/$folder $ROOT/work/$folder
-    mount -t overlay -o lowerdir=/$folder,upperdir=$ROOT/$folder,workdir=$ROOT/work/$folder none /$folder
-done
 cp /usr/bin/vtysh $ROOT/vtysh.real
 printf '#!/bin/sh\\necho "$*" >>'$ROOT'/vtysh.told\\nexec '$ROOT'/vtysh.real "$@"\\n' >$ROOT/vtysh
 chmod 755 $ROOT $ROOT/vtysh
 mount --bind $ROOT/vtysh /usr/bin/vtysh
-mount -t tmpfs none /run
-# As Debian's package leaves it, whatever this machine does with its own.
-rm -rf /var/lib/cilium-bgp /etc/sysctl.d/60-cilium-bgp-router.conf /var/log/frr/*
+rm -rf /var/log/frr/*
 sed -i -e 's/^bgpd=.*/bgpd=no/' -e 's/^bgpd_options=.*/bgpd_options="   -A 127.0.0.1"/' /etc/frr/daemons
 echo 'log syslog informational' >/etc/frr/frr.conf
-ip link set lo up
-ip link add lxdbr0 type bridge
-ip address add 10.26.23.1/24 dev lxdbr0
-ip link set lxdbr0 up
-echo ready
-while :; do sleep 60; done # and as the namespace's init it reaps daemons
 """
 
 
-class Host:
-    """A machine with a bridge, FRR installed but not running, and nodes on the bridge."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        command = ["unshare", "-mnp", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SETUP]
-        self.holder = subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env={**os.environ, "ROOT": str(root)}
-        )
-        assert self.holder.stdout is not None
-        assert self.holder.stdout.readline() == "ready\n"
-        children = Path(f"/proc/{self.holder.pid}/task/{self.holder.pid}/children").read_text()
-        self.enter = ["nsenter", "-t", children.split()[0], "-m", "-n", "-p", "--"]
-
-    def run(self, *command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*self.enter, *command], input=stdin, capture_output=True, text=True, timeout=120, check=False
-        )
-
-    def output(self, *command: str) -> str:
-        done = self.run(*command)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def script(self, file: str, *parameters: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return self.run("sh", "-c", composed(Script(file, parameters, 100)), stdin=stdin)
+class Host(namespaces.Host):
+    """With FRR installed but not running, and GoBGP on its nodes."""
 
     def configure(self, **changes: Any) -> subprocess.CompletedProcess[str]:
         args = {
@@ -106,12 +68,7 @@ class Host:
     def node(self, number: int, password: str = PASSWORD, **more: Any) -> None:
         """A node with GoBGP that dials the host and never listens, as Cilium; `more` of its neighbor's settings."""
         name, address = f"node{number}", f"10.26.23.{number}"
-        self.output("ip", "netns", "add", name)
-        self.output("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
-        self.output("ip", "link", "set", name, "master", "lxdbr0", "up")
-        self.output("ip", "-n", name, "address", "add", f"{address}/24", "dev", "eth0")
-        self.output("ip", "-n", name, "link", "set", "eth0", "up")
-        self.output("ip", "-n", name, "link", "set", "lo", "up")
+        self.machine(name, address, GATEWAY, on="lxdbr0")
         config = {
             "global": {"config": {"as": 64512, "router-id": address, "port": -1}},
             "neighbors": [
@@ -161,19 +118,11 @@ class Host:
         return {name: pid for name, pid in names.items() if name in {"bgpd", "zebra"}}
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.2)
-
-
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path)
+    made = Host(tmp_path, SETUP)
     yield made
-    made.holder.kill()
-    made.holder.wait()
+    made.close()
 
 
 def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host: Host) -> None:

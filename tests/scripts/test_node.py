@@ -11,6 +11,7 @@ UNIT = "/etc/systemd/system/cilium-bgp-mounts.service"
 
 def node(machine: Machine) -> Machine:
     (machine.root / "sys/fs/bpf").mkdir(parents=True)
+    machine.write("/proc/sys/net/ipv4/ip_default_ttl", "64\n")
     machine.fake("systemctl", f'[ "$1" = enable ] || cat /etc/systemd/*.d/* {UNIT} >"$STATE/$1"')
     machine.fake("findmnt", "echo bpf")
     return machine
@@ -25,6 +26,8 @@ def test_mounts_now_and_at_every_boot(machine: Machine) -> None:
         "systemctl restart cilium-bgp-mounts",
         "systemctl try-restart systemd-networkd",
     ]
+    assert machine.read("/proc/sys/net/ipv4/ip_default_ttl") == "255\n"
+    assert machine.read("/etc/sysctl.d/60-cilium-bgp.conf") == "net.ipv4.ip_default_ttl = 255\n"
     before = machine.files()
     assert machine.run("node_prepare.sh").returncode == 0
     assert machine.files() == before

@@ -407,6 +407,8 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return f"{first},{second}"
         case "ssh_key.sh", _:
             return HOST_PUBLIC_KEY
+        case "firewall.sh", (bridge, _, *nodes):
+            return f"{bridge}: BGP from {', '.join(nodes)}"
         case (("frr.sh" | "node_joined.sh"), (first, *_)):
             return first
         case "k3s_token.sh", _:

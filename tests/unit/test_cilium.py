@@ -250,6 +250,7 @@ def test_the_control_planes_objects(cilium: str, api_version: str) -> None:
                 {"afi": "ipv4", "safi": "unicast", "advertisements": {"matchLabels": {"advertise": "cilium-bgp"}}}
             ],
             "authSecretRef": "cilium-bgp-auth",
+            "ebgpMultihop": 255,
         },
         "CiliumBGPClusterConfig": {
             "bgpInstances": [

@@ -41,6 +41,7 @@ WHOLE = {
         "lxd-ssh-key": COMMAND,
         "lxd-ssh-key-finalizer": FINALIZER,
     },
+    "Firewall firewall": {"firewall-rules": COMMAND, "firewall-rules-finalizer": FINALIZER},
     "LxdTopology topology": {
         "topology-pool": f"{LXD}:StoragePool",
         "topology-bridge": f"{LXD}:Network",
@@ -291,6 +292,7 @@ def clusters(draw: st.DrawFn) -> dict[str, Any]:
 few = settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 STATED = {
     "topology-bridge": {"config"},  # the range that DHCP may give: only ipv4.dhcp.ranges, see below
+    "firewall-rules": {"create"},  # who may speak BGP
     "router-frr": {"stdin"},  # the neighbours
     "cilium-ready": {"create", "stdin"},  # the nodes that must be Ready
     "hubble-addresses": {"stdin"},  # asked anew, as Cilium rolled out anew

@@ -1,0 +1,44 @@
+"""The host's firewall for the nodes' bridge."""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import pulumi
+
+from components import remote
+from components.remote import Connection, Script
+
+
+class FirewallArgs(TypedDict):
+    connection: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that all of this dies with, where the stack owns it."""
+    bridge: str
+    """Name of the bridge that the nodes are on; it need not be there yet."""
+    gateway: str
+    """The host's address on it."""
+    nodes: Sequence[str]
+    """Addresses that may speak BGP."""
+
+
+class Firewall(pulumi.ComponentResource):
+    """nftables and, where the host has them, iptables rules of the stack's own, now and at every boot.
+
+    From beyond the host nothing comes in to the bridge but answers and what the host itself forwards. BGP comes from
+    nodes alone. What nodes need is let through, whatever else the host's firewall drops.
+    """
+
+    rules: pulumi.Output[str]
+    """Known once they are in force."""
+
+    def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cilium-bgp:index:Firewall", name, None, opts)
+        self.rules = remote.run(
+            f"{name}-rules",
+            Script("firewall.sh", [args["bridge"], args["gateway"], *args["nodes"]], seconds=600),
+            args["connection"],
+            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
+            delete=Script("firewall_remove.sh"),
+        ).stdout
+        self.register_outputs({"rules": self.rules})

@@ -1,0 +1,21 @@
+"""The host's firewall: what it is told, and that nothing comes before it."""
+
+from tests.unit.graph import dev, stack, values
+
+
+def test_it_knows_the_bridge_the_routers_address_and_every_node() -> None:
+    rules = dev()["firewall-rules"]
+    assert rules.ran().file == "firewall.sh"
+    assert rules.ran().parameters == ("lxdbr0", "10.26.23.1", "10.26.23.11", "10.26.23.12", "10.26.23.13")
+    assert rules.ran("delete").file == "firewall_remove.sh"
+    assert dev().dies_with(rules) == {"host-instance"}
+
+
+def test_no_bridge_without_it() -> None:
+    its = stack(values(lxd={"bridge": {"name": "br7", "address": "10.26.23.1/24"}}))
+    assert its["firewall-rules"].ran().parameters[0] == "br7"
+    assert "firewall-rules" in its.before(its["topology-bridge"])
+
+
+def test_outputs() -> None:
+    assert dev().outputs_of("firewall") == {"rules": "lxdbr0: BGP from 10.26.23.11, 10.26.23.12, 10.26.23.13"}
