@@ -17,6 +17,7 @@ from components.l7_echo import L7Echo
 from components.linode_host import LinodeHost
 from components.lxd_host import LxdHost
 from components.lxd_topology import LxdTopology
+from components.pod_routes import PodRoutes
 from components.proof import Proof
 
 FCDEMO = "default/fcdemo-service"
@@ -125,7 +126,6 @@ router = BgpRouter(
         "node_asn": its.bgp.local_asn,
         "nodes": [str(node.address) for node in its.nodes.values()],
         "pool": str(its.bgp.pool),
-        "pod_cidr": str(its.k3s.cluster_cidr) if its.bgp.announce_pod_cidr else None,
         "hold_time_seconds": its.bgp.hold_time_seconds,
         "keepalive_seconds": its.bgp.keepalive_time_seconds,
         "restart_time_seconds": its.bgp.restart_time_seconds if its.bgp.graceful_restart else None,
@@ -190,6 +190,23 @@ cilium = Cilium(
     on_cluster,
 )
 
+pods = (
+    PodRoutes(
+        "pods",
+        {
+            "connection": host.connection,
+            "machine": host.machine,
+            "server": server,
+            "nodes": {name: node.address for name, node in topology.nodes.items()},
+            "cluster_cidr": str(its.k3s.cluster_cidr),
+            "rests_on": [router.fingerprint, cilium.fingerprint],
+            "timeout_seconds": its.proof.timeout_seconds,
+        },
+    )
+    if its.bgp.announce_pod_cidr
+    else None
+)
+
 hubble = Hubble(
     "hubble",
     {
@@ -242,7 +259,7 @@ proof = Proof(
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
-        "rests_on": [part.fingerprint for part in (router, cluster, cilium, fcdemo) if part],
+        "rests_on": [part.fingerprint for part in (router, cluster, cilium, pods, fcdemo) if part],
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )

@@ -27,9 +27,7 @@ class BgpRouterArgs(TypedDict):
     nodes: Sequence[str]
     """Addresses that sessions are accepted from."""
     pool: str
-    """CIDR whose /32s are accepted."""
-    pod_cidr: str | None
-    """CIDR whose parts are accepted too, where nodes announce their pods."""
+    """CIDR whose /32s are accepted. Ranges of pods come later, with `PodRoutes`."""
     hold_time_seconds: int
     """BGP hold time (RFC 4271 section 4.2), 0 or at least 3."""
     keepalive_seconds: int
@@ -42,11 +40,6 @@ class BgpRouterArgs(TypedDict):
 
 def frr_conf(args: BgpRouterArgs, password: str) -> str:
     """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing."""
-    prefixes = [f"ip prefix-list CILIUM seq 10 permit {args['pool']} ge 32 le 32"]
-    if args["pod_cidr"]:
-        prefixes.append(f"ip prefix-list CILIUM seq 20 permit {args['pod_cidr']} le 32")
-    # Each node announces at most every pool address and a few pod ranges; one that sends more is broken.
-    addresses = 2 ** (32 - int(args["pool"].split("/")[1]))
     return "\n".join(
         [
             "! Written by cilium-bgp. What was here before is in /var/lib/cilium-bgp/frr and comes back on destroy.",
@@ -54,11 +47,13 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             "log syslog informational",
             "service integrated-vtysh-config",
             "!",
-            *prefixes,
+            *(f"ip prefix-list NODE-{node} seq 10 permit {args['pool']} ge 32 le 32" for node in args["nodes"]),
             "!",
-            "route-map FROM-NODES permit 10",
-            " match ip address prefix-list CILIUM",
-            "!",
+            *(
+                line
+                for node in args["nodes"]
+                for line in (f"route-map NODE-{node} permit 10", f" match ip address prefix-list NODE-{node}", "!")
+            ),
             "route-map TO-NODES deny 10",
             "!",
             f"router bgp {args['asn']}",
@@ -81,10 +76,8 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             " address-family ipv4 unicast",
             "  neighbor NODES activate",
             "  neighbor NODES soft-reconfiguration inbound",
-            "  neighbor NODES route-map FROM-NODES in",
             "  neighbor NODES route-map TO-NODES out",
-            # Without `restart` a session that was ended so stays down until somebody clears it.
-            f"  neighbor NODES maximum-prefix {addresses + 16} restart 1",
+            *(f"  neighbor {node} route-map NODE-{node} in" for node in args["nodes"]),
             "  maximum-paths 64",
             "  maximum-paths ibgp 64",
             " exit-address-family",

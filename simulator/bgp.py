@@ -26,12 +26,15 @@ class Side:
 class Router:
     side: Side
     neighbors: frozenset[str]
-    accepted: tuple[tuple[ipaddress.IPv4Network, int, int], ...]
-    """Prefix, and the shortest and longest length of what is accepted in it."""
+    accepted: frozenset[tuple[str, ipaddress.IPv4Network, int, int]]
+    """Neighbor, prefix, and the shortest and longest length of what is accepted from it in that prefix."""
 
-    def accepts(self, route: str) -> bool:
+    def accepts(self, neighbor: str, route: str) -> bool:
         network = ipaddress.IPv4Network(route)
-        return any(network.subnet_of(p) and low <= network.prefixlen <= high for p, low, high in self.accepted)
+        return any(
+            name == neighbor and network.subnet_of(prefix) and low <= network.prefixlen <= high
+            for name, prefix, low, high in self.accepted
+        )
 
 
 def router(conf: str) -> Router | None:
@@ -43,8 +46,12 @@ def router(conf: str) -> Router | None:
 
     if not (asn := first(r"^router bgp (\d+)")):
         return None
-    lists = re.findall(r"^ip prefix-list \S+ seq \d+ permit (\S+)(?: ge (\d+))?(?: le (\d+))?", conf, re.MULTILINE)
-    accepted = ((ipaddress.IPv4Network(prefix), low, high) for prefix, low, high in lists)
+    entry = r"^ip prefix-list (\S+) seq \d+ permit (\S+)(?: ge (\d+))?(?: le (\d+))?"
+    lists = [
+        (name, ipaddress.IPv4Network(p), low, high) for name, p, low, high in re.findall(entry, conf, re.MULTILINE)
+    ]
+    maps = dict(re.findall(r"^route-map (\S+) permit \d+\n match ip address prefix-list (\S+)", conf, re.MULTILINE))
+    incoming = re.findall(r"^  neighbor (\S+) route-map (\S+) in", conf, re.MULTILINE)
     return Router(
         Side(
             int(asn),
@@ -53,7 +60,12 @@ def router(conf: str) -> Router | None:
             first(r"^ neighbor NODES password (\S+)"),
         ),
         frozenset(re.findall(r"^ neighbor (\S+) peer-group NODES", conf, re.MULTILINE)),
-        tuple((p, int(low or p.prefixlen), int(high or p.prefixlen)) for p, low, high in accepted),
+        frozenset(
+            (neighbor, p, int(low or p.prefixlen), int(high or (low and 32) or p.prefixlen))
+            for neighbor, map_ in incoming
+            for name, p, low, high in lists
+            if name == maps.get(map_)
+        ),
     )
 
 
@@ -79,12 +91,12 @@ def nodes_side(objects: Mapping[str, Json], values: Mapping[str, Any]) -> Side |
 
 
 def sessions(
-    conf: str, objects: Mapping[str, Json], values: Mapping[str, Any], nodes: Mapping[str, str]
+    conf: str, objects: Mapping[str, Json], values: Mapping[str, Any], nodes: Mapping[str, list[str]]
 ) -> dict[str, list[str]]:
     """Prefixes learned by session: its keys are the addresses, among those of `nodes`, whose session stands.
 
-    `values` are those of Cilium's release; `nodes` has the address of each node on which an agent runs and the range
-    of its pods.
+    `values` are those of Cilium's release; `nodes` has the address of each node on which an agent runs and the ranges
+    of its pods, where those are announced.
     """
     its, theirs = router(conf), nodes_side(objects, values)
     if not its or not theirs:
@@ -93,10 +105,21 @@ def sessions(
         return {}
     services = [f"{address}/32" for address in announced(objects)]
     return {
-        address: [route for route in (*services, pods) if its.accepts(route)]
+        address: [route for route in (*services, *pods) if its.accepts(address, route)]
         for address, pods in nodes.items()
         if address in its.neighbors
     }
+
+
+def announces_pods(values: Json, objects: Mapping[str, Json]) -> bool:
+    """Whether the agents tell the ranges of their pods: by the chart's values, or by an advertisement."""
+    advertised = (
+        its["advertisementType"]
+        for item in objects.values()
+        if item["kind"] == "CiliumBGPAdvertisement"
+        for its in item["spec"]["advertisements"]
+    )
+    return bool(values.get("bgp", {}).get("announce", {}).get("podCIDR")) or "PodCIDR" in advertised
 
 
 def announced(objects: Mapping[str, Json]) -> Iterator[str]:

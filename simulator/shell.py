@@ -129,8 +129,27 @@ class Shell:
         if not network["config"].get("ipv4.address", "").startswith(f"{address}/"):
             raise ExitError(f"{bridge} has no address {address}; bgpd would listen nowhere")
         with memory.opened("host") as state:
-            state["frr"] = stdin
+            router = bgp.router(stdin)
+            known = {f"NODE-{node}" for node in (router.neighbors if router else ())}
+            stay = [its for its in state.get("frr", "").splitlines() if " seq 20 " in its and its.split()[2] in known]
+            state["frr"] = "\n".join([stdin.rstrip("\n"), *stay, ""])
         return address
+
+    def frr_pods_sh(self, stdin: str, limit: str, *pairs: str) -> str:
+        ranges = [pair.split("=") for pair in pairs]
+        with memory.opened("host") as state:
+            if "frr" in state:
+                lines = [line for line in state["frr"].splitlines() if " seq 20 " not in line]
+                lines += [f"ip prefix-list NODE-{node} seq 20 permit {range_}" for node, range_ in ranges]
+                state["frr"] = "\n".join([*lines, ""])
+            conf = state.get("frr", "")
+        for node, range_ in ranges:
+
+            def missing(node: str = node, range_: str = range_) -> str:
+                return "" if range_ in self.sessions(conf).get(node, []) else "nothing"
+
+            await_(float(limit), f"a route to {range_}, the pods of {node}", missing)
+        return " ".join(pairs)
 
     def frr_restore_sh(self, stdin: str) -> str:
         with memory.opened("host") as state:
@@ -194,11 +213,12 @@ class Shell:
         with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
             joined, passed = members(state), state.get("firewall", [])
             release = cilium(cluster)
-            objects = cluster.get("objects", {})
+            objects, pods = cluster.get("objects", {}), state.get("nodes", {})
         hanging = memory.faults("hang")
+        announced = release is not None and bgp.announces_pods(release.get("config") or {}, objects)
         agents = {
-            node.address: f"10.42.{index}.0/24"
-            for index, node in enumerate(nodes(self.lxd).values())
+            node.address: [pods[node.id]["pods"]] if announced else []
+            for node in nodes(self.lxd).values()
             if release and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
             if node.address in passed
         }
@@ -239,7 +259,11 @@ class Shell:
                     objects.clear()
                 cluster.clear()
                 cluster |= {"id": node.id, "token": f"K10{secrets.token_hex(32)}::server:{secrets.token_hex(16)}"}
-            state["nodes"][node.id] |= {"name": config["node-name"], "joins": cluster["id"]}
+            its = state["nodes"][node.id]
+            if its.get("joins") != cluster["id"]:
+                cluster["ranges"] = cluster.get("ranges", -1) + 1
+                its["pods"] = f"10.42.{cluster['ranges']}.0/24"
+            its |= {"name": config["node-name"], "joins": cluster["id"]}
         return f"k3s version {version} (simulated)"
 
     def unit(self, config: Json) -> str:
@@ -336,6 +360,19 @@ class Shell:
 
         await_(float(limit), f"a CiliumEnvoyConfig cilium-envoy-lb-… for {namespace}/echo-service", seen)
         return "HTTP/1.1 200 OK"
+
+    def pod_ranges_py(self, stdin: str, seconds: str, cluster: str, *wanted: str) -> str:
+        import ipaddress  # noqa: PLC0415
+
+        def ranges() -> dict[str, list[ipaddress.IPv4Network]]:
+            names = self.joined()
+            with memory.opened("host") as state, memory.opened("kubernetes") as objects:
+                if not cilium(objects):
+                    return {}
+                return {name: [ipaddress.IPv4Network(state["nodes"][id_]["pods"])] for name, id_ in names.items()}
+
+        program = script_program("pod_ranges.py", ranges=ranges)
+        return program(float(seconds), ipaddress.IPv4Network(cluster), list(wanted))
 
     def load_balancer_ips_py(self, stdin: str, seconds: str, pool: str, *wanted: str) -> str:
         import ipaddress  # noqa: PLC0415

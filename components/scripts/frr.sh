@@ -4,7 +4,7 @@ address=$1 bridge=$2
 kept=/var/lib/cilium-bgp/frr
 
 new=$(mktemp)
-trap 'rm -f "$new"' EXIT
+trap 'rm -f "$new" "$new.pods"' EXIT
 cat >"$new"
 
 ip -4 -o address show dev "$bridge" | grep -qF " $address/" ||
@@ -32,6 +32,11 @@ for file in frr.conf daemons; do
     [ -e "$kept/$file" ] || { cp -p "/etc/frr/$file" "$kept/$file.new" && mv "$kept/$file.new" "$kept/$file"; }
 done
 
+# The ranges of the pods are frr_pods.sh's; those of nodes that stay, stay.
+awk 'NR == FNR { if ($5 == 10) known[$3] = 1; next } /^ip prefix-list NODE-/ && $5 >= 20 && known[$3]' \
+    "$new" /etc/frr/frr.conf >"$new.pods"
+cat "$new.pods" >>"$new"
+
 how=start
 ! changed || how=restart
 # Listen on the bridge alone, and also when FRR starts before LXD has made the bridge.
@@ -52,13 +57,13 @@ chown frr:frr /etc/frr/daemons /etc/frr/frr.conf
 [ ! -d /run/systemd/system ] || systemctl enable --quiet frr
 if [ $how = reload ] && ! service_ frr status >/dev/null 2>&1; then how=start; fi
 if ! said=$(service_ frr "$how" </dev/null 2>&1); then
-    journalctl -u frr -n 30 --no-pager >&2 2>/dev/null || true
-    fail "frr did not $how: $(echo "$said" | grep -v password)"
+    journal frr
+    fail "frr did not $how: $(echo "$said" | without_passwords)"
 fi
 
 listening() { ss -Hltn "sport = :179" | grep -F " $address:179 " || { ss -Hltn "sport = :179"; false; }; }
 await 60 "bgpd listening on $address:179" listening || {
-    journalctl -u frr -n 30 --no-pager >&2 2>/dev/null || true
+    journal frr
     exit 1
 }
 applied

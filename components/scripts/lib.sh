@@ -78,6 +78,10 @@ service_() {
     if [ -d /run/systemd/system ]; then systemctl "$2" "$1"; else service "$1" "$2"; fi
 }
 
+# journal UNIT: its last lines, on standard error, without the passwords that they quote.
+journal() { journalctl -u "$1" -n 30 --no-pager 2>/dev/null | without_passwords >&2 || true; }
+without_passwords() { sed 's/password .*/password …/'; }
+
 apt_install() {
     command -v apt-get >/dev/null || fail "$*: this system has no apt-get; Debian 12 or Ubuntu 22.04 and later are supported. Install $* by hand and run again."
     export DEBIAN_FRONTEND=noninteractive

@@ -17,12 +17,17 @@ KEY = new_key()
 NODE = Node("some-uuid", "k3s2", "10.26.23.12")
 PEER = {"peer-address": "10.26.23.1", "peer-asn": 64512, "my-asn": 64512}
 FRR = """\
-ip prefix-list CILIUM seq 10 permit 10.26.23.32/27 ge 32 le 32
+ip prefix-list NODE-10.26.23.12 seq 10 permit 10.26.23.32/27 ge 32 le 32
+ip prefix-list NODE-10.26.23.12 seq 20 permit 10.42.1.0/24
+route-map NODE-10.26.23.12 permit 10
+ match ip address prefix-list NODE-10.26.23.12
 router bgp 64512
  bgp router-id 10.26.23.1
  neighbor NODES remote-as 64512
  neighbor NODES password secret
  neighbor 10.26.23.12 peer-group NODES
+ address-family ipv4 unicast
+  neighbor 10.26.23.12 route-map NODE-10.26.23.12 in
 """
 
 
@@ -98,8 +103,8 @@ def test_a_session_stands_only_where_both_sides_agree(peer: dict[str, object], s
     balancer = {"kind": "Service", "spec": {"type": "LoadBalancer"}}
     for number, address in enumerate(("10.26.23.32", "10.26.23.99")):
         objects[f"Service/default/{number}"] = balancer | {"status": {"loadBalancer": {"ingress": [{"ip": address}]}}}
-    nodes = {"10.26.23.12": "10.42.1.0/24", "10.26.23.13": "10.42.2.0/24"}
-    learned = {"10.26.23.12": ["10.26.23.32/32"]}
+    nodes = {"10.26.23.12": ["10.42.1.0/24", "10.42.2.0/24"], "10.26.23.13": ["10.42.2.0/24"]}
+    learned = {"10.26.23.12": ["10.26.23.32/32", "10.42.1.0/24"]}
     values = {"bgp": {"enabled": True}}
     assert bgp.sessions(FRR, objects, values, nodes) == (learned if stands else {})
     assert bgp.sessions(FRR, objects, {"bgpControlPlane": {"enabled": True}}, nodes) == {}

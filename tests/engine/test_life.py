@@ -15,7 +15,7 @@ from tests.engine.world import CANARIES, World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
-CHECKS = {"cilium-ready", "hubble-addresses", "proof-addresses", "proof-routes"}
+CHECKS = {"cilium-ready", "pods-ranges", "pods-router", "hubble-addresses", "proof-addresses", "proof-routes"}
 
 
 def updates(*names: str) -> dict[str, str]:

@@ -1,5 +1,5 @@
-"""A machine for a script to run on: this one, in namespaces where /etc, /var … are the test's own, there is no network,
-and PATH has only programs that say what they were told."""
+"""A machine for a script to run on: this one, in a mount namespace where /etc, /var … are the test's own and PATH has
+only programs that say what they were told."""
 
 import asyncio
 import os
@@ -30,9 +30,9 @@ read -r steps <"$MACHINE/steps" || :
 
 
 @cache
-def namespace() -> list[str]:
-    """The command that enters a mount and a network namespace of its own."""
-    command = ["unshare", "-mn" if os.geteuid() == 0 else "-rmn"]
+def namespace(more: str = "") -> list[str]:
+    """The command that enters a mount namespace of its own, and `more`: n, a network namespace."""
+    command = ["unshare", f"-m{more}" if os.geteuid() == 0 else f"-rm{more}"]
     mount = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]
     tried = subprocess.run(mount, check=False, capture_output=True, text=True)
     if tried.returncode:
@@ -53,6 +53,9 @@ def composed(script: Script, name: str = "test") -> str:
 
 class Machine:
     """State is kept from one run to the next in `root`."""
+
+    namespaces = ""
+    """`n`: without a network."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -135,7 +138,7 @@ class Machine:
         if not self.hurried:
             mounts = f'mount --bind /proc/uptime "$MACHINE/proc/uptime" && {mounts}'
         path = f"/usr/local/bin:{self.root}/programs:{self.root}/tools"
-        return [*namespace(), "sh", "-c", f'{mounts} && PATH={path} && exec sh -c "$1"', "sh", line]
+        return [*namespace(self.namespaces), "sh", "-c", f'{mounts} && PATH={path} && exec sh -c "$1"', "sh", line]
 
     def environment(self, dies_at: int = 0) -> dict[str, str]:
         return {

@@ -13,7 +13,8 @@ from components.remote import Script
 from tests.scripts.machine import composed
 
 GATEWAY = "10.26.23.1"
-LAN = "192.0.2.0/24"
+# As Cilium's masquerading: a pod leaves with its node's address.
+BEHIND = "table ip nat { chain post { type nat hook postrouting priority 100; oifname eth0 masquerade; }; }"
 SETUP = """
 set -e
 for folder in etc var usr/local; do

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.namespaces import GATEWAY, Host, eventually
+from tests.scripts.namespaces import BEHIND, GATEWAY, Host, eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -41,8 +41,6 @@ if sys.argv[3:]:
 connection.connect((sys.argv[1], int(sys.argv[2])))
 print(connection.recv(99).decode())
 """
-# As Cilium's masquerading: a pod leaves with its node's address.
-BEHIND = "table ip nat { chain post { type nat hook postrouting priority 100; oifname eth0 masquerade; }; }"
 # As LXD's network forwards.
 FORWARD = (
     "table ip fw { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 10.26.24.1:10250; } }"

@@ -144,7 +144,9 @@ def test_says_what_frr_said_without_the_password(machine: Machine) -> None:
     host(machine).fake("systemctl", said)
     done = machine.run(*COMMAND, stdin=CONF.format(SECRET))
     assert done.returncode == 1
-    assert done.stderr == "the journal: -u frr -n 30 --no-pager\nfrr did not restart: job failed\n"
+    assert done.stderr == (
+        "the journal: -u frr -n 30 --no-pager\nfrr did not restart: line 3: neighbor NODES password …\njob failed\n"
+    )
 
 
 def test_says_who_listens_instead(machine: Machine) -> None:

@@ -421,6 +421,10 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return json.dumps(dict(zip(services, map(str, IPv4Network(pool)), strict=False)))
         case "urls.py", (_, urls, *_):
             return urls
+        case "pod_ranges.py", (_, _, *nodes):
+            return json.dumps({node: [f"10.42.{number}.0/24"] for number, node in enumerate(nodes)})
+        case "frr_pods.sh", (_, *pairs):
+            return " ".join(pairs)
         case "proof.py", (_, nodes, addresses, _, *http):
             return json.dumps(
                 {

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from components.bgp_router import BgpRouterArgs, frr_conf
 from components.remote import Connection
 from tests.unit.graph import BGP_PASSWORD, OWN_PASSWORD, Secret, dev, plain, stack, values
@@ -17,7 +15,6 @@ ARGS: BgpRouterArgs = {
     "node_asn": 64513,
     "nodes": ["10.26.23.11", "10.26.23.12"],
     "pool": "10.26.23.32/27",
-    "pod_cidr": "10.42.0.0/16",
     "hold_time_seconds": 9,
     "keepalive_seconds": 3,
     "restart_time_seconds": 30,
@@ -29,11 +26,14 @@ frr defaults datacenter
 log syslog informational
 service integrated-vtysh-config
 !
-ip prefix-list CILIUM seq 10 permit 10.26.23.32/27 ge 32 le 32
-ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32
+ip prefix-list NODE-10.26.23.11 seq 10 permit 10.26.23.32/27 ge 32 le 32
+ip prefix-list NODE-10.26.23.12 seq 10 permit 10.26.23.32/27 ge 32 le 32
 !
-route-map FROM-NODES permit 10
- match ip address prefix-list CILIUM
+route-map NODE-10.26.23.11 permit 10
+ match ip address prefix-list NODE-10.26.23.11
+!
+route-map NODE-10.26.23.12 permit 10
+ match ip address prefix-list NODE-10.26.23.12
 !
 route-map TO-NODES deny 10
 !
@@ -55,9 +55,9 @@ router bgp 64512
  address-family ipv4 unicast
   neighbor NODES activate
   neighbor NODES soft-reconfiguration inbound
-  neighbor NODES route-map FROM-NODES in
   neighbor NODES route-map TO-NODES out
-  neighbor NODES maximum-prefix 48 restart 1
+  neighbor 10.26.23.11 route-map NODE-10.26.23.11 in
+  neighbor 10.26.23.12 route-map NODE-10.26.23.12 in
   maximum-paths 64
   maximum-paths ibgp 64
  exit-address-family
@@ -70,20 +70,10 @@ def test_the_whole_configuration() -> None:
 
 
 def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
-    bare = frr_conf({**ARGS, "pod_cidr": None, "restart_time_seconds": None}, "s3cret")
+    bare = frr_conf({**ARGS, "restart_time_seconds": None}, "s3cret")
     gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
-    assert gone == [
-        "ip prefix-list CILIUM seq 20 permit 10.42.0.0/16 le 32",
-        " bgp graceful-restart stalepath-time 30",
-    ]
+    assert gone == [" bgp graceful-restart stalepath-time 30"]
     assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
-
-
-@pytest.mark.parametrize(("pool", "most"), [("10.26.23.32/27", 48), ("10.26.23.40/32", 17), ("10.26.22.0/24", 272)])
-def test_a_node_may_announce_every_address_of_the_pool(pool: str, most: int) -> None:
-    assert (
-        f"  neighbor NODES maximum-prefix {most} restart 1" in frr_conf({**ARGS, "pool": pool}, "s3cret").splitlines()
-    )
 
 
 def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:

@@ -79,6 +79,7 @@ WHOLE = {
         "cilium-release": f"{KUBERNETES}:helm.sh/v3:Release",
         "cilium-ready": COMMAND,
     },
+    "PodRoutes pods": {"pods-ranges": COMMAND, "pods-router": COMMAND, "pods-router-finalizer": FINALIZER},
     "Hubble hubble": {"hubble-addresses": COMMAND},
     "FcDemo fcdemo": {
         "fcdemo-deployment": f"{KUBERNETES}:apps/v1:Deployment",
@@ -295,6 +296,8 @@ STATED = {
     "firewall-rules": {"create"},  # who may speak BGP
     "router-frr": {"stdin"},  # the neighbours
     "cilium-ready": {"create", "stdin"},  # the nodes that must be Ready
+    "pods-ranges": {"create", "stdin"},  # and where each keeps its pods
+    "pods-router": {"create", "stdin"},
     "hubble-addresses": {"stdin"},  # asked anew, as Cilium rolled out anew
     "proof-addresses": {"stdin"},
     "proof-routes": {"create", "stdin"},  # the nodes that must have a session
