@@ -1,5 +1,5 @@
 # Everything works from a fresh clone: each target sets up what it still needs, inside the project.
-# STACK names the stack of preview, up and destroy.
+# STACK names the stack of preview, doctor, up and destroy.
 STACK ?= dev
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: setup python test chaos test-lxd lint preview up destroy lab lab-down e2e demo bench
+.PHONY: setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench
 
 setup: python
 	@scripts/setup-pulumi
@@ -44,6 +44,10 @@ graph: demo
 # What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
 preview: setup
 	@python -m scripts.preview $(STACK)
+
+# Will STACK's host do? All that would go wrong there, each with its fix; nothing is changed.
+doctor: setup
+	@python -m scripts.doctor $(STACK)
 
 # The real thing, wherever `pulumi login` points, with the official plugins.
 up: setup

@@ -5,6 +5,7 @@ import gc
 import pulumi
 
 import settings
+import settings.preflight
 from components.bgp_router import BgpRouter
 from components.cilium import Cilium
 from components.existing_host import ExistingHost
@@ -18,6 +19,7 @@ from components.linode_host import LinodeHost
 from components.lxd_host import LxdHost
 from components.lxd_topology import LxdTopology
 from components.pod_routes import PodRoutes
+from components.preflight import Preflight
 from components.proof import Proof
 
 FCDEMO = "default/fcdemo-service"
@@ -66,11 +68,17 @@ else:
         },
     )
 
+preflight = Preflight(
+    "preflight",
+    {"connection": host.connection, "machine": host.machine, "wanted": settings.preflight.arguments(its)},
+)
+
 lxd = LxdHost(
     "lxd",
     {
         "connection": host.connection,
         "machine": host.machine,
+        "after": [preflight],
         "project": its.lxd.project,
         "timeout_seconds": its.lxd.timeout_seconds,
     },
@@ -81,6 +89,7 @@ firewall = Firewall(
     {
         "connection": host.connection,
         "machine": host.machine,
+        "after": [preflight],
         "bridge": its.lxd.bridge.name,
         "gateway": str(gateway),
         "nodes": [str(node.address) for node in its.nodes.values()],

@@ -14,6 +14,8 @@ class FirewallArgs(TypedDict):
     """SSH to the host."""
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
+    after: Sequence[pulumi.Resource]
+    """What must have passed before the host is changed."""
     bridge: str
     """Name of the bridge that the nodes are on; it need not be there yet."""
     gateway: str
@@ -38,7 +40,7 @@ class Firewall(pulumi.ComponentResource):
             f"{name}-rules",
             Script("firewall.sh", [args["bridge"], args["gateway"], *args["nodes"]], seconds=600),
             args["connection"],
-            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
+            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=list(args["after"])),
             delete=Script("firewall_remove.sh"),
         ).stdout
         self.register_outputs({"rules": self.rules})

@@ -1,5 +1,6 @@
 """LXD on the host, and what its kernel must give the nodes."""
 
+from collections.abc import Sequence
 from typing import TypedDict, cast
 
 import pulumi
@@ -9,9 +10,10 @@ from components.remote import Connection, Script
 from lxd_resources import Endpoint
 
 # What k3s and Cilium load or expect: canonical/microk8s's LXC profile, then Cilium's kernel requirements
-# (docs.cilium.io, System Requirements). Nodes cannot load modules, so the host does.
+# (docs.cilium.io, System Requirements). Nodes cannot load modules, so the host does. Not br_netfilter, which k3s asks
+# for on behalf of CNIs with a bridge: Cilium has none, and on the host it would put every bridge behind its firewall.
 KERNEL_MODULES = (  # noqa: SIM905
-    "ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh ip_tables ip6_tables netlink_diag nf_nat overlay br_netfilter "
+    "ip_vs ip_vs_rr ip_vs_wrr ip_vs_sh ip_tables ip6_tables netlink_diag nf_nat overlay "
     "iptable_nat iptable_mangle iptable_raw iptable_filter ip6table_mangle ip6table_raw ip6table_filter "
     "xt_socket xt_TPROXY xt_CT xt_mark ip_set ip_set_hash_ip cls_bpf sch_ingress vxlan"
 ).split()
@@ -22,6 +24,8 @@ class LxdHostArgs(TypedDict):
     """SSH to the host."""
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
+    after: Sequence[pulumi.Resource]
+    """What must have passed before the host is changed."""
     project: str
     """LXD project for the instances and profiles."""
     timeout_seconds: int
@@ -41,7 +45,7 @@ class LxdHost(pulumi.ComponentResource):
     def __init__(self, name: str, args: LxdHostArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:LxdHost", name, None, opts)
         connection = args["connection"]
-        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=list(args["after"]))
         seconds = args["timeout_seconds"]
         installed = remote.run(
             f"{name}-install",

@@ -85,6 +85,22 @@ class Shell:
 
     # On the host.
 
+    def preflight_sh(self, stdin: str, owner: str, stack: str, user: str, *wanted: str) -> str:
+        if not owner:
+            return "ready"
+        with memory.opened("host") as state:
+            if state.setdefault("owner", [owner, stack])[0] != owner:
+                raise ExitError(
+                    "this host is not ready, and was not touched:\n"
+                    f"the stack {state['owner'][1]} is on this host already; …"
+                )
+        return "ready"
+
+    def host_release_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("owner", None)
+        return ""
+
     def lxd_install_sh(self, stdin: str, limit: str) -> str:
         with memory.opened("host") as state:
             state["lxd"] = True

@@ -14,8 +14,6 @@ ip -4 -o address show dev "$bridge" | grep -qF " $address/" ||
 if ! [ -e "$kept/was" ]; then
     if ! [ -e /etc/frr/frr.conf ]; then
         was=absent
-    elif grep -q '^router ' /etc/frr/*.conf; then
-        fail "FRR on this host already routes: $(grep '^router ' /etc/frr/*.conf | head -n 1); cilium-bgp would replace its configuration. Move that router elsewhere or remove its 'router' lines."
     elif service_ frr status >/dev/null 2>&1; then
         was=running
     else

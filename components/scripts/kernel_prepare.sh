@@ -4,9 +4,6 @@ modules_file=/etc/modules-load.d/cilium-bgp.conf
 sysctl_file=/etc/sysctl.d/60-cilium-bgp.conf
 kept=/var/lib/cilium-bgp/sysctl
 
-[ -d /sys/fs/cgroup ] || fail "this kernel has no cgroups; k3s cannot run here"
-grep -qw bpf /proc/filesystems || fail "this kernel has no bpf file system (CONFIG_BPF_SYSCALL); Cilium cannot run here"
-
 loaded='' missing=''
 if [ -e /proc/modules ]; then
     for module; do

@@ -63,7 +63,9 @@ def test_password(stack: World) -> None:
 
 def test_pool(stack: World) -> None:
     stack.setting("bgp")["pool"] = "10.26.23.64/27"
-    changed = updates("topology-bridge", "router-frr", "cilium-bgp-config", "cilium-release", *CHECKS)  # DHCP evades it
+    changed = updates(
+        "preflight-host", "topology-bridge", "router-frr", "cilium-bgp-config", "cilium-release", *CHECKS
+    )  # DHCP evades it
     assert stack.up().operations == changed
     assert stack.outputs()["load_balancer_ips"]["kube-system/traefik"] == "10.26.23.64"
 
@@ -106,7 +108,7 @@ def test_host_size(stack: World) -> None:
 def test_node_added(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
     assert stack.up().operations == dict.fromkeys(of_node("k3s4"), "create") | updates(
-        "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
+        "preflight-host", "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
     )
     assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
 
@@ -114,7 +116,7 @@ def test_node_added(stack: World) -> None:
 def test_node_removed(stack: World) -> None:
     del stack.setting("nodes")["k3s2"]
     assert stack.up().operations == dict.fromkeys(of_node("k3s2"), "delete") | updates(
-        "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
+        "preflight-host", "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
     )
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 

@@ -254,16 +254,6 @@ def test_destroy_leaves_a_router_that_ran_running(host: Host) -> None:
     eventually(lambda: "198.51.100.0/24" in host.output("ip", "route"))
 
 
-def test_refuses_a_host_that_routes_already(host: Host) -> None:
-    host.output("sh", "-c", "echo 'router bgp 65000' >>/etc/frr/frr.conf")
-    done = host.configure()
-    assert done.returncode == 1
-    assert "FRR on this host already routes: /etc/frr/frr.conf:router bgp 65000; cilium-bgp would" in done.stderr
-    assert "router bgp 65000" in host.output("cat", "/etc/frr/frr.conf")
-    assert host.script("frr_restore.sh").returncode == 0
-    assert "router bgp 65000" in host.output("cat", "/etc/frr/frr.conf")
-
-
 def test_refuses_an_address_that_the_bridge_does_not_have(host: Host) -> None:
     host.output("ip", "address", "flush", "dev", "lxdbr0")
     done = host.configure()

@@ -34,6 +34,11 @@ WHOLE = {
         "host-instance": "linode:index/instance:Instance",
         "host-key": "pulumi-python:dynamic/cilium-bgp:HostKey",
     },
+    "Preflight preflight": {
+        "preflight-owner": "pulumi-python:dynamic/cilium-bgp:RandomHex",
+        "preflight-host": COMMAND,
+        "preflight-host-finalizer": FINALIZER,
+    },
     "LxdHost lxd": {
         "lxd-install": COMMAND,
         "lxd-kernel": COMMAND,
@@ -104,7 +109,7 @@ STACKS = {
     "forward": values(exposure={"mode": "forward", "cidrs": ["0.0.0.0/0"], "forwards": [FORWARD]}),
     "project": values(lxd={"project": "lab"}),
 }
-NOT_ON_THE_HOST = {"host-firewall", "host-instance", "k3s-provider", "router-password"}
+NOT_ON_THE_HOST = {"host-firewall", "host-instance", "k3s-provider", "router-password", "preflight-owner"}
 
 
 @pytest.fixture(scope="module", params=STACKS)
@@ -293,6 +298,7 @@ def clusters(draw: st.DrawFn) -> dict[str, Any]:
 few = settings(max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=[HealthCheck.too_slow])
 STATED = {
     "topology-bridge": {"config"},  # the range that DHCP may give: only ipv4.dhcp.ranges, see below
+    "preflight-host": {"create"},  # what the host must be large enough for
     "firewall-rules": {"create"},  # who may speak BGP
     "router-frr": {"stdin"},  # the neighbours
     "cilium-ready": {"create", "stdin"},  # the nodes that must be Ready

@@ -4,7 +4,6 @@ from tests.unit.graph import HOST_PUBLIC_KEY, dev, stack, values
 
 ARTICLE = {"ip_vs", "ip_vs_rr", "ip_vs_wrr", "ip_vs_sh", "ip_tables", "ip6_tables", "netlink_diag", "nf_nat"} | {
     "overlay",
-    "br_netfilter",
 }
 CILIUM = {"xt_socket", "xt_TPROXY", "xt_CT", "xt_mark", "ip_set", "ip_set_hash_ip", "cls_bpf", "sch_ingress", "vxlan"}
 IPTABLES = {"iptable_nat", "iptable_mangle", "iptable_raw", "iptable_filter"} | {
