@@ -4,6 +4,7 @@ from typing import TypedDict
 
 import pulumi
 
+from components.address import in_url, is_loopback
 from components.remote import Connection
 
 
@@ -30,7 +31,7 @@ class ExistingHost(pulumi.ComponentResource):
     ssh: pulumi.Output[str]
     """The command that logs in."""
     api_listen: str
-    """Address of the host that the Kubernetes API listens on: loopback alone where the host is reached by it."""
+    """Where on the host the Kubernetes API listens, as in a URL: loopback alone where the host is reached by it."""
     machine: pulumi.Resource | None
     """None: nothing on this host dies with it, all is deleted one by one."""
 
@@ -46,5 +47,9 @@ class ExistingHost(pulumi.ComponentResource):
             private_key=args["private_key"],
         )
         self.ssh = pulumi.Output.from_input(f"ssh -p {args['port']} {args['user']}@{args['address']}")
-        self.api_listen = "127.0.0.1" if args["address"] in ("127.0.0.1", "localhost") else "0.0.0.0"  # noqa: S104
+        version6 = in_url(args["address"]) != args["address"]
+        if is_loopback(args["address"]):
+            self.api_listen = "[::1]" if version6 else "127.0.0.1"
+        else:
+            self.api_listen = "[::]" if version6 else "0.0.0.0"  # noqa: S104
         self.register_outputs({"address": self.address})

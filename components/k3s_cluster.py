@@ -9,6 +9,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_command.remote import Command
 
 from components import remote
+from components.address import in_url
 from components.fingerprint import fingerprint
 from components.node import Node
 from components.remote import Script
@@ -82,7 +83,7 @@ class K3sCluster(pulumi.ComponentResource):
         limit = args["timeout_seconds"]
         first, leader = next(iter(args["servers"].items()))
         api_address = pulumi.Output.from_input(args["api_address"])
-        self.api = api_address.apply(lambda address: f"https://{address}:{args['api_port']}")
+        self.api = api_address.apply(lambda address: f"https://{in_url(address)}:{args['api_port']}")
 
         def on(node: Node, after: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=node.machine, depends_on=list(after))

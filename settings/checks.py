@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from itertools import combinations, count, islice
 
-from settings import versions
+from settings import chart_values, versions
 from settings.keys import PrivateKeyError, public_key
 from settings.models import ExistingSettings, LinodeSettings, Settings
 from settings.networks import largest_free_range
@@ -36,6 +36,8 @@ def problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with values that are fine one by one."""
     for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _k3s, _bgp, _cilium, _hubble):
         yield from check(settings)
+    yield from chart_values.problems(settings)
+    yield from _downloads(settings)
     yield from _exposure(settings)
     yield from _secrets(settings)
 
@@ -62,25 +64,57 @@ def _host(settings: Settings) -> Iterator[Problem]:
         return
     if not host.admin_cidrs:
         yield Problem("host.adminCidrs", f"empty; {ADMIN_CIDRS}")
+    elif all(isinstance(network, IPv6Network) for network in host.admin_cidrs):
+        yield Problem(
+            "host.adminCidrs",
+            "IPv6 only; this program reaches the VM by IPv4, and would be locked out of it. Add the IPv4 address that "
+            "you come from: curl -4fsS https://ifconfig.me",
+        )
     for i, network in enumerate(host.admin_cidrs):
         key = f"host.adminCidrs[{i}]"
-        if network.prefixlen == 0 and not host.allow_world:
+        if nobodys := _nobodys(network):
             yield Problem(
                 key,
-                f"{network} lets everybody try SSH and the Kubernetes API. "
-                "Write your own network, or say host.allowWorld: true if you mean it.",
-                ("host.allowWorld",),
-            )
-        elif isinstance(network, IPv4Network) and any(network.subnet_of(private) for private in _PRIVATE):
-            yield Problem(
-                key,
-                f"{network} is private; Linode sees the address that you have on the internet, and would lock "
+                f"{network} is {nobodys}; Linode sees the address that you have on the internet, and would lock "
                 "you out. "
                 "Write that one: curl -4fsS https://ifconfig.me",
             )
+        elif network.prefixlen < (8 if network.version == 4 else 16) and not host.allow_world:
+            everybody = "everybody" if network.prefixlen == 0 else "a good part of the internet"
+            yield Problem(
+                key,
+                f"{network} lets {everybody} try SSH and the Kubernetes API. "
+                "Write your own network, or say host.allowWorld: true if you mean it.",
+                ("host.allowWorld",),
+            )
+    if len(host.admin_cidrs) > _ADDRESSES_A_RULE:
+        yield Problem(
+            "host.adminCidrs",
+            f"{len(host.admin_cidrs)} networks; Linode takes {_ADDRESSES_A_RULE} in a rule, and would refuse the "
+            "firewall. Write fewer, larger ones.",
+        )
 
 
-_PRIVATE = [IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
+_ADDRESSES_A_RULE, _RULES = 255, 25
+"""Linode's limits for a firewall (its API's documentation)."""
+_NOBODYS = {
+    "private": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+    "your provider's own, shared by its customers (RFC 6598)": ("100.64.0.0/10",),
+    "of this machine alone": ("127.0.0.0/8", "::1/128"),
+    "of one link alone": ("169.254.0.0/16", "fe80::/10"),
+    "no machine's": ("0.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "ff00::/8"),
+}
+
+
+def _nobodys(network: IPv4Network | IPv6Network) -> str:
+    """Why nobody on the internet comes from there; empty where somebody may."""
+    for why, blocks in _NOBODYS.items():
+        for block in map(ip_network, blocks):
+            if isinstance(network, IPv4Network) and isinstance(block, IPv4Network) and network.subnet_of(block):
+                return why
+            if isinstance(network, IPv6Network) and isinstance(block, IPv6Network) and network.subnet_of(block):
+                return why
+    return ""
 
 
 def _existing_host(host: ExistingSettings, settings: Settings) -> Iterator[Problem]:
@@ -480,6 +514,23 @@ def _cilium(settings: Settings) -> Iterator[Problem]:
             )
 
 
+def _downloads(settings: Settings) -> Iterator[Problem]:
+    its = settings.k3s
+    for key, url, allowed in (
+        ("k3s.installerUrl", its.installer_url, its.allow_http),
+        ("k3s.artifactUrl", its.artifact_url or "", its.allow_http),
+        ("cilium.chart", settings.cilium.chart, settings.cilium.allow_http),
+    ):
+        if url.startswith("http://") and not allowed:
+            allow = f"{key.partition('.')[0]}.allowHttp"
+            yield Problem(
+                key,
+                f"{url} is not encrypted; whoever is on the way chooses what runs on the nodes. Write https, or say "
+                f"{allow}: true if you mean it.",
+                (allow,),
+            )
+
+
 def _hubble(settings: Settings) -> Iterator[Problem]:
     hubble = settings.hubble
     yield from _metrics(settings)
@@ -559,12 +610,26 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
                 "Remove cidrs, and let that firewall choose who may come.",
                 ("host.kind",),
             )
-    elif not exposure.cidrs:
+    elif not exposure.cidrs or all(isinstance(network, IPv6Network) for network in exposure.cidrs):
         yield Problem(
             "exposure.cidrs",
-            "empty, and exposure.mode is forward; the firewall would let nobody in. "
-            "Add the networks that may come: [0.0.0.0/0] for everybody.",
+            f"{'IPv6 only' if exposure.cidrs else 'empty'}, and exposure.mode is forward, at the VM's IPv4 address; "
+            "the firewall would let nobody in. Add the networks that may come: [0.0.0.0/0] for everybody.",
             ("exposure.mode",),
+        )
+    for i, network in enumerate(exposure.cidrs):
+        if isinstance(settings.host, LinodeSettings) and (nobodys := _nobodys(network)):
+            yield Problem(
+                f"exposure.cidrs[{i}]",
+                f"{network} is {nobodys}; on the internet nobody comes from there. Write their addresses there.",
+                ("host.kind",),
+            )
+    if isinstance(settings.host, LinodeSettings) and len(exposure.forwards) > _RULES - 2:
+        yield Problem(
+            "exposure.forwards",
+            f"{len(exposure.forwards)} ports; Linode takes {_RULES} rules in a firewall, SSH's and the API's among "
+            f"them, and would refuse it. Write {_RULES - 2} at most.",
+            ("host.kind",),
         )
     yield from _listen_address(settings)
     bridge, pool = settings.lxd.bridge.network, settings.bgp.pool

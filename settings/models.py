@@ -123,7 +123,7 @@ class LxdSettings(_Model):
     storage_pool: StoragePoolSettings = StoragePoolSettings()
     bridge: BridgeSettings = BridgeSettings()
     image: LxdImage = "ubuntu:22.04"
-    """Image of the nodes: `ubuntu:NAME`, `images:NAME` or `local:ALIAS`."""
+    """Image of the nodes: `ubuntu:NAME`, or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
     login_user: Word = "ubuntu"
     """User that the image's cloud-init gives the SSH key to."""
     timeout_seconds: Seconds = 600
@@ -149,6 +149,8 @@ class K3sSettings(_Model):
     """Where the installer script is downloaded from."""
     artifact_url: Url | None = None
     """Mirror of k3s's release artifacts (folder that holds the versions). `null`: GitHub's."""
+    allow_http: bool = False
+    """Accept `http://` in `installerUrl` and `artifactUrl`: what comes from there runs as root on every node."""
     api_port: Port = 6443
     """TCP port of the host at which the Kubernetes API is reached."""
     cluster_cidr: PodCidr = IPv4Network("10.42.0.0/16")
@@ -194,10 +196,12 @@ class CiliumSettings(_Model):
     """Release of Cilium and of its chart, `X.Y.Z`."""
     chart: Chart = "https://helm.cilium.io"
     """Chart: repository URL, `oci://…`, or path of a local folder or .tgz."""
+    allow_http: bool = False
+    """Accept `http://` in `chart`."""
     kube_proxy_replacement: bool = False
     """Cilium does what kube-proxy does, and k3s runs without it."""
     values: dict[str, object] = {}
-    """Further values of the chart, merged last: they win."""
+    """Further values of the chart, merged last. What has a key of its own here is set there."""
     timeout_seconds: Seconds = 900
     """Wait for agents, operator, relay and UI, in seconds."""
 

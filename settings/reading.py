@@ -165,8 +165,14 @@ def _text(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
         case "literal_error":
             choices = str(context["expected"]).replace("'", "")
             text = f"{shown} is not among what is known, so it cannot be used. Write {choices}."
+        case "tuple_type" if isinstance(value, dict):
+            text = f"{shown} is one map, not a list of them. Write '- ' before its first key."
         case "tuple_type":
             text = f"{shown} is not a list, so nothing in it can be read. Write it in brackets: [{value}]."
+        case "string_type" if isinstance(value, list) and len(value) == 1:
+            text = f"{shown} is a list, so it cannot be used; there is one value here. Write it alone: {value[0]}."
+        case "string_type" if value is None or isinstance(value, list | dict):
+            text = f"{shown} is not text, so it cannot be used. Write one word, or remove the key."
         case "string_type":
             text = f"{shown} is not text: YAML reads it as something else, and may change it. Write it in quotes."
         case "int_parsing" | "int_type" | "int_from_float":

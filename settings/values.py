@@ -5,6 +5,7 @@ A refusal may carry the value that was probably meant; the remaining checks then
 
 import base64
 import binascii
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -63,8 +64,11 @@ def _network4(consequence: str) -> Callable[[object], IPv4Network]:
 
 def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
     def read(value: object) -> IPv4Network | IPv6Network:
+        if isinstance(value, list | tuple) and len(value) == 1:
+            raise refusal(f"{value[0]} stands in a list; there is one network here. Write it alone.", value[0])
         if not isinstance(value, str):
-            raise refusal(f"{value!r} is not a network in CIDR form. Write it in quotes, like '192.0.2.0/24'.")
+            hint = "Write one, like" if isinstance(value, list | dict) or value is None else "Write it in quotes, like"
+            raise refusal(f"{json.dumps(value, default=str)} is not a network in CIDR form. {hint} '192.0.2.0/24'.")
         try:
             return ip_network(value)
         except ValueError:
@@ -246,16 +250,31 @@ def _bridge_name(value: str) -> str:
 
 
 def _image(value: str) -> str:
-    if re.fullmatch(r"(ubuntu|images|local):[^\s:]+", value):
+    if re.fullmatch(r"(ubuntu|local):[^\s:]+", value):
         return value
+    if value.startswith("images:"):
+        raise refusal(
+            f"{value} has no SSH server, as all of images:, so no node could be entered. Write ubuntu:22.04, or "
+            "local:ALIAS of an image that has one, and cloud-init."
+        )
     hint = value if re.fullmatch(r"\d\d\.\d\d", value) else "22.04"
     raise refusal(
-        f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME, "
-        f"images:NAME or local:ALIAS, e.g. ubuntu:{hint}."
+        f"{value!r} does not say where LXD finds the image, so no node could start. Write ubuntu:NAME or "
+        f"local:ALIAS, e.g. ubuntu:{hint}."
     )
 
 
+def _without_login(value: str) -> None:
+    its = urlsplit(value)
+    if its.username or its.password:
+        raise refusal(
+            f"{its.scheme}://…@{its.hostname} has a login in it; everybody could read it in the machines' list of "
+            "processes, in the state and in logs. Use a place that asks for none."
+        )
+
+
 def _url(value: str) -> str:
+    _without_login(value)
     if re.search(r"\s", value) or urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname:
         raise refusal(
             f"{value!r} is not an http or https URL; the nodes could not download from it. Write it like "
@@ -265,6 +284,7 @@ def _url(value: str) -> str:
 
 
 def _chart(value: str) -> str:
+    _without_login(value)
     remote = re.fullmatch(r"(https?|oci)://[^\s/]+\S*", value)
     local = "://" not in value and re.fullmatch(r"(\.{0,2}/)\S.*|\S.*\.tgz", value)
     if not (remote or local):

@@ -43,8 +43,24 @@ def test_nothing_on_it_dies_with_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "listen"), [("127.0.0.1", "127.0.0.1"), ("localhost", "127.0.0.1"), ("192.0.2.10", "0.0.0.0")]
+    ("address", "listen"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("127.8.9.10", "127.0.0.1"),
+        ("::1", "[::1]"),
+        ("::ffff:127.0.0.1", "[::1]"),
+        ("192.0.2.10", "0.0.0.0"),
+        ("2001:db8::7", "[::]"),
+        ("no-such-host.invalid", "0.0.0.0"),
+    ],
 )
 def test_the_api_listens_on_loopback_alone_where_the_host_is_reached_by_it(address: str, listen: str) -> None:
     its = stack(values(host=EXISTING | {"address": address}, k3s={"apiPort": 16443}))
     assert its["k3s1"].inputs["devices"]["kubernetes-api"]["listen"] == f"tcp:{listen}:16443"
+
+
+def test_an_ipv6_address_stands_in_brackets_in_a_url() -> None:
+    its = stack(values(host=EXISTING | {"address": "2001:db8::7"}))
+    assert its.outputs["kube_api"] == "https://[2001:db8::7]:6443"
+    assert its.outputs["ssh_commands"]["host"] == "ssh -p 2222 admin@2001:db8::7"

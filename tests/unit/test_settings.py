@@ -111,6 +111,25 @@ class TestDerivedValues:
             parse().bgp.local_asn = 1
 
 
+class TestLinodesLimits:
+    """Linode refuses a firewall late that is too large."""
+
+    def test_rules(self) -> None:
+        forwards = [
+            {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8000 + number} for number in range(24)
+        ]
+        exposure = {"mode": "forward", "cidrs": ["0.0.0.0/0"], "forwards": forwards}
+        linode = BASE | {"host": {"kind": "linode", "adminCidrs": ["203.0.113.7"]}}
+        (message,) = problems(linode | {"exposure": exposure}, SECRETS)
+        assert message.startswith("exposure.forwards: 24 ports; Linode takes 25 rules in a firewall, ")
+        assert problems(linode | {"exposure": exposure | {"forwards": forwards[:23]}}, SECRETS) == []
+
+    def test_addresses(self) -> None:
+        many = [f"203.0.{number}.0/24" for number in range(256)]
+        (message,) = problems(BASE | {"host": {"kind": "linode", "adminCidrs": many}}, SECRETS)
+        assert message.startswith("host.adminCidrs: 256 networks; Linode takes 255 in a rule, ")
+
+
 class TestSecrets:
     def test_no_secret_in_any_representation(self) -> None:
         secrets = SECRETS | {"bgpPassword": "password-of-bgp", "ngrokAuthtoken": "token-of-ngrok"}

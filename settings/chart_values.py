@@ -1,0 +1,44 @@
+"""cilium.values against the keys of the configuration that the rest of the stack goes by."""
+
+from collections.abc import Iterator
+
+from settings.models import Settings
+from settings.problems import Problem
+
+_ABSENT = object()
+
+
+def problems(settings: Settings) -> Iterator[Problem]:
+    """What stands in cilium.values and has a key of its own that says another thing."""
+    hubble, service = settings.hubble, settings.hubble.service_type
+    own: dict[str, tuple[str, tuple[object, ...]]] = {
+        "ipam.operator.clusterPoolIPv4PodCIDRList": ("k3s.clusterCidr", ([str(settings.k3s.cluster_cidr)],)),
+        "ipam.operator.clusterPoolIPv4PodCIDR": ("k3s.clusterCidr", (str(settings.k3s.cluster_cidr),)),
+        "hubble.enabled": ("hubble.enabled", (hubble.enabled,)),
+        "hubble.relay.enabled": ("hubble.relay", (hubble.enabled and hubble.relay,)),
+        "hubble.ui.enabled": ("hubble.ui", (hubble.enabled and hubble.ui,)),
+        "hubble.relay.service.type": ("hubble.serviceType", (service,)),
+        "hubble.ui.service.type": ("hubble.serviceType", (service,)),
+        "hubble.metrics.enabled": ("hubble.metrics", (list(hubble.metrics),)),
+        "bgp.announce.podCIDR": ("bgp.announcePodCidr", (settings.bgp.announce_pod_cidr,)),
+        "bgp.announce.loadbalancerIP": ("bgp.mode", (True,)),
+        "bgp.enabled": ("bgp.mode", (True,)),
+        "bgpControlPlane.enabled": ("bgp.mode", (True,)),
+    }
+    if settings.l7echo.enabled:
+        own["loadBalancer.l7.backend"] = ("l7echo.enabled", ("envoy",))
+    if settings.cilium.kube_proxy_replacement:
+        own |= {
+            "k8sServiceHost": ("cilium.kubeProxyReplacement", ("127.0.0.1",)),
+            "k8sServicePort": ("cilium.kubeProxyReplacement", (6444, "6444")),
+        }
+    for path, (key, same) in own.items():
+        found: object = settings.cilium.values
+        for part in path.split("."):
+            found = found.get(part, _ABSENT) if isinstance(found, dict) else _ABSENT
+        if found is not _ABSENT and found not in same:
+            yield Problem(
+                f"cilium.values.{path}",
+                f"contradicts {key}, which the rest of the stack goes by. Remove it, and set {key} instead.",
+                (key,),
+            )
