@@ -190,6 +190,7 @@ cilium = Cilium(
         "kube_proxy_replacement": its.cilium.kube_proxy_replacement,
         "envoy": its.l7echo.enabled,
         "values": its.cilium.values,
+        "values_secret": its.chart_values_secret,
         "nodes": len(its.nodes),
         "server": server,
         "joined": cluster.joined,

@@ -45,6 +45,8 @@ class CiliumArgs(TypedDict):
     """Whether Services may ask for layer 7 load balancing."""
     values: Mapping[str, Any]
     """Further chart values; they win."""
+    values_secret: bool
+    """Whether there are secrets in them."""
     nodes: int
     """How many nodes there are to run on."""
     server: Node
@@ -190,7 +192,7 @@ class Cilium(pulumi.ComponentResource):
                 name=RELEASE,
                 namespace=NAMESPACE,
                 version=args["version"],
-                values=values,
+                values=pulumi.Output.secret(values) if args["values_secret"] else values,
                 skip_await=True,
                 timeout=args["timeout_seconds"],
                 **chart_source(args["chart"]),

@@ -64,7 +64,7 @@ async def look(its: settings.Settings, host: settings.ExistingSettings, stack: s
                 f"echo '{host.user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{host.user}"
             )
         script = Script("preflight.sh", ["", f"{PREFIX[:-1]}/{stack}", host.user, *arguments(its)])
-        done = await client.run(await script.command(host.user).future() or "", check=False)
+        done = await client.run(await script.command(host.user, "doctor").future() or "", check=False)
     print(f"{done.stderr!s}{done.stdout!s}".strip())
     return int(done.exit_status != 0)
 

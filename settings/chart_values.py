@@ -19,7 +19,6 @@ def problems(settings: Settings) -> Iterator[Problem]:
         "hubble.ui.enabled": ("hubble.ui", (hubble.enabled and hubble.ui,)),
         "hubble.relay.service.type": ("hubble.serviceType", (service,)),
         "hubble.ui.service.type": ("hubble.serviceType", (service,)),
-        "hubble.metrics.enabled": ("hubble.metrics", (list(hubble.metrics),)),
         "bgp.announce.podCIDR": ("bgp.announcePodCidr", (settings.bgp.announce_pod_cidr,)),
         "bgp.announce.loadbalancerIP": ("bgp.mode", (True,)),
         "bgp.enabled": ("bgp.mode", (True,)),

@@ -4,7 +4,7 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from pydantic.alias_generators import to_camel
 
 from settings.keys import public_key
@@ -293,6 +293,12 @@ class Settings(_Model):
     """TCP MD5 password, 1 to 80 bytes. Without it the stack makes one and keeps it in its state."""
     ngrok_authtoken: str | None = Field(None, repr=False, exclude=True)
     """Token of your ngrok account. Required with `exposure.mode` ngrok."""
+    _chart_values_secret: bool = PrivateAttr(False)
+
+    @property
+    def chart_values_secret(self) -> bool:
+        """Whether Pulumi gave something in `cilium` as a secret: all of `cilium.values` is kept as one then."""
+        return self._chart_values_secret
 
     @property
     def servers(self) -> dict[str, NodeSettings]:

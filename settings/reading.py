@@ -4,7 +4,7 @@ import copy
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,8 +38,8 @@ MISSING = {
 Location = tuple[str | int, ...]
 
 
-def parse(values: Mapping[str, object], secrets: Mapping[str, str]) -> Settings:
-    """Settings from root keys: plain ones by value, secret ones as text.
+def parse(values: Mapping[str, object], secrets: Mapping[str, str], holding: Collection[str] = ()) -> Settings:
+    """Settings from root keys: plain ones by value, secret ones as text; `holding` are those with a secret inside.
 
     Raises ConfigurationError with every problem: of structure, of single values, and of values against
     each other as far as those could be read.
@@ -49,8 +49,12 @@ def parse(values: Mapping[str, object], secrets: Mapping[str, str]) -> Settings:
     plain = [root for root in values if root in SECRETS]
     unread = set(plain)
     found = [Problem(root, _in_plain_text(root)) for root in plain]
+    found += [Problem(root, _not_for_secrets(root)) for root in values if root in holding and root != "cilium"]
     errors = _errors(raw)
-    found += [Problem(_key(_location(error)), _text(error, raw)) for error in errors]
+    for error in errors:
+        if error["loc"][0] in holding:
+            error["input"] = "[secret]"
+        found.append(Problem(_key(_location(error)), _text(error, raw)))
     while errors:
         for error in errors:
             unread |= _repair(raw, error)
@@ -59,6 +63,7 @@ def parse(values: Mapping[str, object], secrets: Mapping[str, str]) -> Settings:
     found += [problem for problem in problems(settings) if not any(problem.rests_on(key) for key in unread)]
     if found:
         raise ConfigurationError([str(problem) for problem in sorted(found, key=_place)])
+    settings._chart_values_secret = "cilium" in holding
     return settings
 
 
@@ -70,6 +75,7 @@ def load() -> Settings:
     project = pulumi.get_project()
     values: dict[str, object] = {}
     secrets: dict[str, str] = {}
+    holding = set()
     for key, text in CONFIG.get().items():
         namespace, _, root = key.partition(":")
         if namespace != project:
@@ -79,9 +85,11 @@ def load() -> Settings:
             secrets[root] = text
         else:
             values[root] = _decoded(text)
+            if is_config_secret(key):
+                holding.add(root)
     found = list(filter(None, [agent.problem()]))
     try:
-        settings = parse(values, secrets)
+        settings = parse(values, secrets, holding)
     except ConfigurationError as error:
         found += error.problems
     for problem in found:
@@ -205,6 +213,13 @@ def _in_plain_text(root: str) -> str:
         "set in plain text; everybody who reads the stack's file would have it. Take it for disclosed, make a "
         "new one, "
         f"and set it encrypted: pulumi config set --secret cilium-bgp:{root}"
+    )
+
+
+def _not_for_secrets(root: str) -> str:
+    return (
+        "has a secret in it; it would be in plain text in the state, in logs and on the machines, for only "
+        f"cilium.values keeps secrets. Take it for disclosed where it was used so, and set {root} without --secret."
     )
 
 

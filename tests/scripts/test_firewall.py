@@ -43,7 +43,13 @@ print(connection.recv(99).decode())
 """
 # As LXD's network forwards.
 FORWARD = (
-    "table ip fw { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 10.26.24.1:10250; } }"
+    "table ip fw { chain pre { type nat hook prerouting priority -100; tcp dport 8080 dnat to 10.26.24.1:10250; }; }"
+)
+OURS = (
+    "/etc/cilium-bgp",
+    "/usr/local/lib/cilium-bgp",
+    "/var/lib/cilium-bgp",
+    "/etc/systemd/system/cilium-bgp-*",
 )
 
 
@@ -146,6 +152,20 @@ def test_what_nodes_need_passes_a_firewall_that_drops(network: Network) -> None:
     assert network.asks("node", "192.0.2.9", 80) == ""
 
 
+@pytest.mark.skipif(not shutil.which("ufw"), reason="ufw is missing: apt-get install ufw")
+def test_with_ufw_whatever_it_does(network: Network) -> None:
+    network.output("ufw", "--force", "enable")
+    assert network.asks("node", "192.0.2.9", 80) == network.asks("node", GATEWAY, 179) == ""
+    assert network.protect().returncode == 0
+    for then in (("reload",), ("disable",), ("--force", "enable")):
+        network.output("ufw", *then)
+        assert network.asks("node", "192.0.2.9", 80)
+        assert network.asks("node", GATEWAY, 179)
+        assert network.asks("neighbour", NODES[0], 10250) == ""
+    assert network.script("firewall_remove.sh").returncode == 0
+    assert network.asks("node", "192.0.2.9", 80) == ""
+
+
 def test_a_smaller_uplink_is_told_to_both_ends(network: Network) -> None:
     network.output("ip", "link", "set", "neighbour", "mtu", "1400")
     assert int(network.asks("node", "192.0.2.9", 80).split()[1]) > 1400, "the neighbour would send more than fits"
@@ -162,7 +182,7 @@ def test_removal_leaves_nothing_and_can_be_repeated(network: Network) -> None:
         done = network.script("firewall_remove.sh")
         assert (done.returncode, done.stderr) == (0, "")
         assert network.rules() == before
-    assert network.output("find", "/etc", "/usr/local", "/var/lib", "-name", "*cilium-bgp*") == ""
+    assert network.run("sh", "-c", f"ls -d {' '.join(OURS)}").stdout == ""
 
 
 def test_it_can_come_before_the_bridge(network: Network) -> None:

@@ -9,7 +9,7 @@ import gc
 import json
 import runpy
 import shlex
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Network
@@ -218,15 +218,17 @@ def plain(value: Any) -> Any:
     return value
 
 
-def program(values: Mapping[str, Any], secrets: Mapping[str, str] | None = None) -> Callable[[], None]:
-    """`__main__.py` with a configuration. Without `secrets`: those that the configuration needs."""
+def program(
+    values: Mapping[str, Any], secrets: Mapping[str, str] | None = None, holding: Sequence[str] = ()
+) -> Callable[[], None]:
+    """`__main__.py` with a configuration. Without `secrets`: those that it needs. `holding`: with a secret inside."""
     if secrets is None:
         secrets = {"sshPrivateKey": SSH_KEY}
         if values.get("exposure", {}).get("mode") == "ngrok":
             secrets |= {"ngrokAuthtoken": NGROK_TOKEN}
     config = {f"{PROJECT}:{root}": json.dumps(value) for root, value in values.items()}
     config |= {f"{PROJECT}:{root}": value for root, value in secrets.items()}
-    secret = [f"{PROJECT}:{root}" for root in secrets]
+    secret = [f"{PROJECT}:{root}" for root in (*secrets, *holding)]
 
     def run() -> None:
         pulumi.runtime.set_all_config(config, secret)

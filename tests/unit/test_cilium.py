@@ -5,7 +5,20 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.unit.graph import BGP_PASSWORD, CANARIES, SSH_KEY, Graph, Secret, dev, plain, stack, strings, values
+from tests.unit.graph import (
+    BGP_PASSWORD,
+    CANARIES,
+    SSH_KEY,
+    Graph,
+    Secret,
+    dev,
+    plain,
+    program,
+    registered,
+    stack,
+    strings,
+    values,
+)
 
 ANNOTATION = "cilium-bgp/bgp-config"
 CONTROL_PLANE = {"mode": "control-plane"}
@@ -115,6 +128,16 @@ def test_another_password_is_another_checksum() -> None:
         for password in ("one", "two")
     ]
     assert checksums[0] != checksums[1]
+
+
+def test_a_secret_among_the_values_stays_one() -> None:
+    further = {"values": {"extraEnv": [{"name": "TOKEN", "value": "canary"}]}}
+    graph = registered(program(values(cilium=further), holding=["cilium"]))
+    assert isinstance(graph["cilium-release"].inputs["values"], Secret)
+    assert "canary" in "".join(strings(graph["cilium-release"].inputs, secret_too=True))
+    for resource in graph:
+        assert not [text for text in strings(resource.inputs, secret_too=False) if "canary" in text], resource.name
+    assert not isinstance(dev()["cilium-release"].inputs["values"], Secret), "or no preview would show them"
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,23 @@ class TestLoad:
         (message,) = self.messages(stack | {self.KEY: PRIVATE}, [], capsys)
         assert "sshPrivateKey: set in plain text" in message
 
+    def test_what_holds_a_secret_and_keeps_none_is_refused(
+        self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        project = pulumi.get_project()
+        config = stack | {
+            self.KEY: PRIVATE,
+            f"{project}:k3s": json.dumps({"installerUrl": "https://mirror.example/hunter2", "apiPort": "hunter2"}),
+            f"{project}:cilium": json.dumps({"values": {"extraEnv": "hunter2"}}),
+        }
+        first, second = self.messages(config, [self.KEY, f"{project}:k3s", f"{project}:cilium"], capsys)
+        assert first.endswith("Take it for disclosed where it was used so, and set k3s without --secret.")
+        assert second.endswith('[secret]" is not a whole number, so it cannot be used. Write digits only.')
+        set_all_config(
+            {key: text for key, text in config.items() if ":k3s" not in key}, [f"{project}:cilium", self.KEY]
+        )
+        assert settings.load().chart_values_secret
+
     def test_a_misspelt_namespace(self, stack: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
         config = stack | {self.KEY: PRIVATE, f"{pulumi.get_project()[:-1]}:bgp": "{}"}
         (message,) = self.messages(config, [self.KEY], capsys)

@@ -61,6 +61,7 @@ def set_values(version: str, mode: Any, envoy: bool, replacement: bool, **furthe
         "pod_cidr": "10.42.0.0/16",
         "kube_proxy_replacement": replacement,
         "envoy": envoy,
+        "values_secret": False,
         "values": further,
         "nodes": 3,
         "server": server,
