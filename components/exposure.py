@@ -10,9 +10,7 @@ from components import remote
 from components.remote import Connection, Script
 from lxd_resources import Endpoint, Forward
 
-# The agent updates itself within its major version; ngrok serves no other fixed address.
 HTTPS = 443
-NGROK_ARCHIVE = "https://bin.equinox.io/c/bNyj1mQVY4c/ngrok-v3-stable-linux-amd64.tgz"
 
 
 class PortForward(TypedDict):
@@ -73,7 +71,7 @@ class Exposure(pulumi.ComponentResource):
             service = args["ngrok_service"]
             agent = remote.run(
                 f"{name}-ngrok",
-                Script("ngrok.sh", [args["addresses"][service], NGROK_ARCHIVE]),
+                Script("ngrok.sh", [args["addresses"][service]]),
                 args["connection"],
                 child,
                 stdin=args["ngrok_authtoken"],

@@ -172,9 +172,9 @@ class Shell:
             state.pop("frr", None)
         return ""
 
-    def ngrok_sh(self, stdin: str, address: str, archive: str) -> str:
+    def ngrok_sh(self, stdin: str, address: str) -> str:
         if not stdin.strip():
-            await_(60, "a public URL from ngrok's local API (127.0.0.1:4040)", lambda: "nothing")
+            await_(60, "a public URL from ngrok's local API (127.0.0.1:14040)", lambda: "nothing")
         with memory.opened("host") as state:
             state["ngrok"] = address
         return "https://simulated.ngrok-free.example"

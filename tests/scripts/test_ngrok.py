@@ -8,24 +8,36 @@ import yaml
 from tests.scripts.machine import Machine
 
 TOKEN = "2abcSecretToken_xyz"
-COMMAND = ("ngrok.sh", "10.26.23.35", "https://example.test/ngrok.tgz")
-CONFIG = "/etc/ngrok/cilium-bgp.yml"
-CURL = """
+COMMAND = ("ngrok.sh", "10.26.23.35")
+CONFIG, AGENT = "/etc/ngrok/cilium-bgp.yml", "/usr/local/lib/cilium-bgp/ngrok"
+SOURCE = "https://ngrok-agent.s3.amazonaws.com"
+CURL = f"""
 for last; do :; done
 case $last in
-*/api/tunnels) cat "$STATE/tunnels" ;;
-*) while [ "$1" != -o ]; do shift; done; echo 'an ngrok' >"$2.d"; mv "$2.d" "${2%/*}/ngrok"
-   tar -czf "$2" -C "${2%/*}" ngrok; rm "${2%/*}/ngrok" ;;
+http://127.0.0.1:14040/api/tunnels/service) cat "$STATE/tunnel" ;;
+{SOURCE}/ngrok.asc) while [ "$1" != -o ]; do shift; done; echo 'their key' >"$2" ;;
 esac
 """
+# It believes the repository by the key beside its list alone.
+APT = f"""
+sources=$(echo "$*" | sed 's/.*SourceList=\\([^ ]*\\).*/\\1/')
+grep -q "signed-by=${{sources%/*}}/ngrok.asc] {SOURCE} " "$sources" || exit 100
+[ "$(cat "${{sources%/*}}/ngrok.asc")" = 'their key' ] || exit 100
+case "$*" in *download*) echo 'an ngrok' >ngrok_3.1_amd64.deb ;; esac
+"""
+DPKG = 'mkdir -p "$3/usr/local/bin"; cp "$2" "$3/usr/local/bin/ngrok"'
 
 
 def host(machine: Machine) -> Machine:
     (machine.root / "run/systemd/system").mkdir(parents=True)
     machine.fake("curl", CURL)
+    machine.fake("apt-get", APT)
+    machine.fake("dpkg-deb", DPKG)
     machine.fake("systemctl", f'[ "$1" != restart ] || cat {CONFIG} >"$STATE/running"')
-    tunnels = '{"tunnels":[{"name":"service","public_url":"https://fc.ngrok-free.app","proto":"https"}]}\n'
-    machine.write("state/tunnels", tunnels)
+    tunnel = (
+        '{"name":"service","uri":"/api/tunnels/service","public_url":"https://fc.ngrok-free.app","proto":"https"}\n'
+    )
+    machine.write("state/tunnel", tunnel)
     return machine
 
 
@@ -36,7 +48,9 @@ def test_runs_ngrok_and_prints_its_url(machine: Machine) -> None:
     assert "    addr: 10.26.23.35:80\n" in machine.read(CONFIG)
     assert machine.mode(CONFIG) == "0o600"
     assert TOKEN not in "\n".join(machine.ran)
-    assert machine.mode("/usr/local/lib/cilium-bgp/ngrok") == "0o755"
+    assert machine.read(AGENT) == "an ngrok\n"
+    assert machine.mode(AGENT) == "0o755"
+    assert not list((machine.root / "etc/apt").glob("*")), "apt knows its repository for this once"
 
 
 def test_a_second_run_keeps_the_url_and_another_token_restarts(machine: Machine) -> None:
@@ -82,13 +96,13 @@ def test_removal_leaves_nothing_of_ours_and_all_of_theirs(machine: Machine) -> N
 
 
 def test_a_refused_token_is_told_without_the_token(machine: Machine) -> None:
-    host(machine).write("state/tunnels", "{}")
+    host(machine).write("state/tunnel", "{}")
     machine.hurry()
     machine.fake("journalctl", f"echo 'ERR_NGROK_105 bad. Your authtoken: {TOKEN} is bad: {TOKEN}'")
     done = machine.run(*COMMAND, stdin=TOKEN)
     assert done.returncode == 1
     assert done.stderr == (
-        "a public URL from ngrok's local API (127.0.0.1:4040): not within 60 s; last seen: nothing\n"
+        "a public URL from ngrok's local API (127.0.0.1:14040): not within 60 s; last seen: nothing\n"
         "ERR_NGROK_105 bad. Your authtoken: … is bad: …\n"
     )
 
@@ -97,7 +111,19 @@ def test_says_what_could_not_be_downloaded(machine: Machine) -> None:
     host(machine).fake("curl", "echo 'curl: (6) no such host' >&2; exit 6")
     done = machine.run(*COMMAND, stdin=TOKEN)
     assert done.returncode == 1
-    assert done.stderr == "curl: (6) no such host\nno ngrok agent from https://example.test/ngrok.tgz\n"
+    assert done.stderr == f"curl: (6) no such host\nno key of ngrok's package repository ({SOURCE}/ngrok.asc)\n"
+
+
+def test_what_its_publisher_has_not_signed_is_not_run(machine: Machine) -> None:
+    host(machine).fake("apt-get", "echo 'E: The repository is not signed.' >&2; exit 100")
+    done = machine.run(*COMMAND, stdin=TOKEN)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "E: The repository is not signed.\n"
+        f"no ngrok agent from its package repository ({SOURCE}); apt's lines are above\n"
+    )
+    assert not machine.exists(AGENT)
+    assert not machine.exists("state/running")
 
 
 @pytest.mark.parametrize("file", ["ngrok.sh"])

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from components.exposure import NGROK_ARCHIVE
 from tests.unit.graph import EXISTING, HOST_ADDRESS, NGROK_TOKEN, Secret, dev, stack, values
 
 FCDEMO, TRAEFIK = "default/fcdemo-service", "kube-system/traefik"
@@ -37,7 +36,7 @@ def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
     its = stack(values(exposure={"mode": "ngrok"}))
     assert set(its.children("exposure")) == {"exposure-ngrok", "exposure-ngrok-finalizer", "exposure-urls"}
     agent = its["exposure-ngrok"]
-    assert (agent.ran().file, agent.ran().parameters) == ("ngrok.sh", ("10.26.23.35", NGROK_ARCHIVE))
+    assert (agent.ran().file, agent.ran().parameters) == ("ngrok.sh", ("10.26.23.35",))
     assert agent.inputs["stdin"] == Secret(NGROK_TOKEN)
     assert its["exposure-ngrok-finalizer"].ran("command").file == "ngrok_remove.sh"
     assert agent.deleted_with == its["host-key"].urn

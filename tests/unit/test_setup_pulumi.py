@@ -1,5 +1,6 @@
 """Where the Pulumi CLI comes from, with a pulumi, a curl and no Go that the test made."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -9,28 +10,26 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-INSTALLER = """\
-while [ $# -gt 0 ]; do [ "$1" = --install-root ] && folder=$2; shift; done
-mkdir -p "$folder/bin"
-touch "$folder/bin/pulumi-language-python" "$folder/bin/pulumi"
-chmod +x "$folder/bin/pulumi"
-"""
 NEEDS = (
     "sh",
     "cat",
     "chmod",
     "date",
     "dirname",
+    "grep",
+    "gzip",
     "head",
     "mkdir",
     "mktemp",
     "mv",
     "rm",
     "sed",
+    "sha256sum",
     "sort",
     "tail",
-    "timeout",
+    "tar",
     "touch",
+    "uname",
 )
 
 
@@ -53,9 +52,28 @@ class Machine:
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
 
-    def offer_installer(self, text: str) -> None:
-        (self.root / "installer").write_text(text)
-        self.program("curl", f'while [ "$1" != -o ]; do shift; done; cat {self.root}/installer >"$2"')
+    def release(self, checksum: str = "") -> None:
+        """Pulumi's release can be downloaded, and its checksums, of which this may be a wrong one."""
+        folder = self.root / "release/pulumi"
+        folder.mkdir(parents=True)
+        for name in ("pulumi", "pulumi-language-python"):
+            (folder / name).write_text("#!/bin/sh\n")
+            (folder / name).chmod(0o755)
+        archive = self.root / "archive"
+        subprocess.run(["tar", "-czf", archive, "-C", self.root / "release", "pulumi"], check=True)
+        checksum = checksum or hashlib.sha256(archive.read_bytes()).hexdigest()
+        platforms = ("linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64")
+        lines = [f"{checksum}  pulumi-v3.272.0-{platform}.tar.gz\n" for platform in platforms]
+        (self.root / "checksums").write_text("".join(lines))
+        self.program(
+            "curl",
+            """while [ "$1" != -o ]; do shift; done
+            case $3 in
+            https://github.com/pulumi/pulumi/releases/download/v3.272.0/pulumi-3.272.0-checksums.txt) from=checksums ;;
+            https://github.com/pulumi/pulumi/releases/download/v3.272.0/pulumi-v3.272.0-*.tar.gz) from=archive ;;
+            esac"""
+            f'\ncat {self.root}/$from >"$2"',
+        )
 
     def set_up(self) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -96,24 +114,32 @@ def test_replaced_pulumi_on_path_is_asked_again(machine: Machine) -> None:
 @pytest.mark.parametrize("says", ["echo v3.258.9", "echo v2.999.0", "echo nonsense", "exit 1"])
 def test_other_pulumi_on_path_is_not_used(machine: Machine, says: str) -> None:
     machine.program("pulumi", says)
-    machine.offer_installer(INSTALLER)
+    machine.release()
     done = machine.set_up()
     assert done.returncode == 0, done.stdout
     assert "at least 3.259.0 is needed" in done.stdout
     assert machine.installed() == {"pulumi", "pulumi-language-python"}
 
 
-def test_installer_runs_once(machine: Machine) -> None:
-    machine.offer_installer(INSTALLER)
+def test_the_release_is_installed_once(machine: Machine) -> None:
+    machine.release()
     assert "installing Pulumi" in machine.set_up().stdout
+    assert machine.installed() == {"pulumi", "pulumi-language-python"}
     assert machine.set_up().stdout == ""
 
 
-def test_failed_installer_leaves_nothing_and_says_what_is_missing(machine: Machine) -> None:
-    machine.offer_installer(INSTALLER + "echo no room on the disk; exit 1")
+def test_what_pulumi_did_not_release_is_not_installed(machine: Machine) -> None:
+    machine.release("f" * 64)
     done = machine.set_up()
     assert done.returncode == 1
-    assert "no room on the disk" in done.stdout
+    assert "is not what Pulumi has released" in done.stdout
+    assert machine.installed() == set()
+
+
+def test_without_release_and_go_it_says_what_is_missing_and_leaves_nothing(machine: Machine) -> None:
+    done = machine.set_up()
+    assert done.returncode == 1
+    assert "Pulumi's releases could not be reached" in done.stdout
     assert "Install Pulumi (https://www.pulumi.com/docs/install/) or Go" in done.stdout
     assert machine.installed() == set()
     assert [path.name for path in (machine.root / ".cache").iterdir()] == ["bin"]
