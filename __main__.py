@@ -73,17 +73,6 @@ preflight = Preflight(
     {"connection": host.connection, "machine": host.machine, "wanted": settings.preflight.arguments(its)},
 )
 
-lxd = LxdHost(
-    "lxd",
-    {
-        "connection": host.connection,
-        "machine": host.machine,
-        "after": [preflight],
-        "project": its.lxd.project,
-        "timeout_seconds": its.lxd.timeout_seconds,
-    },
-)
-
 firewall = Firewall(
     "firewall",
     {
@@ -96,13 +85,23 @@ firewall = Firewall(
     },
 )
 
+lxd = LxdHost(
+    "lxd",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "after": [firewall],  # LXD takes the kind of rules that it finds when it starts
+        "project": its.lxd.project,
+        "timeout_seconds": its.lxd.timeout_seconds,
+    },
+)
+
 topology = LxdTopology(
     "topology",
     {
         "lxd": lxd.lxd,
         "connection": host.connection,
         "machine": host.machine,
-        "after": [firewall],
         "project": its.lxd.project,
         "pool": its.lxd.storage_pool.name,
         "pool_driver": its.lxd.storage_pool.driver,

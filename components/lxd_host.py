@@ -25,7 +25,7 @@ class LxdHostArgs(TypedDict):
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
     after: Sequence[pulumi.Resource]
-    """What must have passed before the host is changed."""
+    """What must be there before LXD is."""
     project: str
     """LXD project for the instances and profiles."""
     timeout_seconds: int

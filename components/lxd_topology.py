@@ -18,8 +18,6 @@ class LxdTopologyArgs(TypedDict):
     """SSH to the host: the way to the nodes."""
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
-    after: Sequence[pulumi.Resource]
-    """What must be there before the bridge: the firewall's rules for it."""
     project: str
     """LXD project; any but `default` is created and deleted."""
     pool: str
@@ -132,7 +130,7 @@ class LxdTopology(pulumi.ComponentResource):
                 "ipv6.address": "none",
             },
             adopt="if-equal",
-            opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=list(args["after"]))),
+            opts=child,
         )
         default = Profile(
             f"{name}-profile-default",
