@@ -18,7 +18,8 @@ _SYSTEM = [
     *("openssh-server", "sudo", "ca-certificates", "kmod", "python3"),
 ]
 _INSTALLED = [
-    *("curl", "lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "uidmap", "frr", "frr-pythontools", "haproxy"),
+    *("curl", "lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "uidmap"),
+    *("frr", "frr-pythontools", "haproxy", "nftables"),
 ]
 _NODE = [
     *("cloud-init", "curl", "jq", "openssl", "etcd-server"),
