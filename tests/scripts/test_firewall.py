@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make network namespaces"),
     pytest.mark.skipif(
-        not (shutil.which("nft") and shutil.which("iptables")), reason="apt-get install nftables iptables; or make e2e"
+        not (shutil.which("nft") and shutil.which("iptables")), reason="scripts/setup-routers, or make e2e"
     ),
 ]
 

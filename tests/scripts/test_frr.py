@@ -175,7 +175,7 @@ def test_takes_from_each_node_its_own_pods_and_drops_no_session_for_it(host: Hos
     assert host.peers()["10.26.23.12"]["connectionsDropped"] == 0
 
 
-@pytest.mark.skipif(not shutil.which("nft"), reason="nft is missing: apt-get install nftables; or make e2e")
+@pytest.mark.skipif(not shutil.which("nft"), reason="nft is missing: scripts/setup-routers, or make e2e")
 @pytest.mark.parametrize("asn", [64512, 64513])
 def test_the_firewall_lets_agents_pass_with_ibgp_and_with_ebgp(host: Host, asn: int) -> None:
     multihop: dict[str, Any] = {"ebgp-multihop": {"config": {"enabled": True, "multihop-ttl": 255}}}

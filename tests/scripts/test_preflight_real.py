@@ -17,7 +17,7 @@ from tests.scripts.test_preflight import STACK, WANTED
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make network namespaces"),
-    pytest.mark.skipif(not shutil.which("nft"), reason="nft is missing: apt-get install nftables; or make e2e"),
+    pytest.mark.skipif(not shutil.which("nft"), reason="nft is missing: scripts/setup-routers, or make e2e"),
 ]
 
 # No bridge yet, no FRR, and room for nodes on a file system that takes an overlay.
