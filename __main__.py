@@ -82,6 +82,7 @@ firewall = Firewall(
         "bridge": its.lxd.bridge.name,
         "gateway": str(gateway),
         "nodes": [str(node.address) for node in its.nodes.values()],
+        "api_port": its.k3s.api_port,
     },
 )
 
@@ -268,7 +269,7 @@ proof = Proof(
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
-        "rests_on": [part.fingerprint for part in (router, cluster, cilium, pods, fcdemo) if part],
+        "rests_on": [part.fingerprint for part in (firewall, router, cluster, cilium, pods, fcdemo) if part],
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )

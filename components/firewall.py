@@ -6,6 +6,7 @@ from typing import TypedDict
 import pulumi
 
 from components import remote
+from components.fingerprint import fingerprint
 from components.remote import Connection, Script
 
 
@@ -22,6 +23,8 @@ class FirewallArgs(TypedDict):
     """The host's address on it."""
     nodes: Sequence[str]
     """Addresses that may speak BGP."""
+    api_port: int
+    """TCP port of the Kubernetes API on the host, which the nodes join by."""
 
 
 class Firewall(pulumi.ComponentResource):
@@ -33,14 +36,20 @@ class Firewall(pulumi.ComponentResource):
 
     rules: pulumi.Output[str]
     """Known once they are in force."""
+    fingerprint: pulumi.Output[str]
+    """Another one with every change of them. A secret."""
 
     def __init__(self, name: str, args: FirewallArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Firewall", name, None, opts)
-        self.rules = remote.run(
+        rules = remote.run(
             f"{name}-rules",
-            Script("firewall.sh", [args["bridge"], args["gateway"], *args["nodes"]], seconds=600),
+            Script(
+                "firewall.sh", [args["bridge"], args["gateway"], str(args["api_port"]), *args["nodes"]], seconds=600
+            ),
             args["connection"],
             pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=list(args["after"])),
             delete=Script("firewall_remove.sh"),
-        ).stdout
+        )
+        self.rules = rules.stdout
+        self.fingerprint = fingerprint(rules.create, rules.stdout)
         self.register_outputs({"rules": self.rules})

@@ -9,16 +9,13 @@ _ABSENT = object()
 
 
 def problems(settings: Settings) -> Iterator[Problem]:
-    """What stands in cilium.values and has a key of its own that says another thing."""
-    hubble, service = settings.hubble, settings.hubble.service_type
+    """What stands in cilium.values and has a key of its own that says another thing.
+
+    Not Hubble's: what is awaited and proven goes by the values there (`Settings.load_balancers`, `cilium.workloads`).
+    """
     own: dict[str, tuple[str, tuple[object, ...]]] = {
         "ipam.operator.clusterPoolIPv4PodCIDRList": ("k3s.clusterCidr", ([str(settings.k3s.cluster_cidr)],)),
         "ipam.operator.clusterPoolIPv4PodCIDR": ("k3s.clusterCidr", (str(settings.k3s.cluster_cidr),)),
-        "hubble.enabled": ("hubble.enabled", (hubble.enabled,)),
-        "hubble.relay.enabled": ("hubble.relay", (hubble.enabled and hubble.relay,)),
-        "hubble.ui.enabled": ("hubble.ui", (hubble.enabled and hubble.ui,)),
-        "hubble.relay.service.type": ("hubble.serviceType", (service,)),
-        "hubble.ui.service.type": ("hubble.serviceType", (service,)),
         "bgp.announce.podCIDR": ("bgp.announcePodCidr", (settings.bgp.announce_pod_cidr,)),
         "bgp.announce.loadbalancerIP": ("bgp.mode", (True,)),
         "bgp.enabled": ("bgp.mode", (True,)),

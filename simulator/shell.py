@@ -130,7 +130,7 @@ class Shell:
             state.pop("ssh_key", None)
         return ""
 
-    def firewall_sh(self, stdin: str, bridge: str, gateway: str, *nodes: str) -> str:
+    def firewall_sh(self, stdin: str, bridge: str, gateway: str, api_port: str, *nodes: str) -> str:
         with memory.opened("host") as state:
             state["firewall"] = list(nodes)
         return f"{bridge}: BGP from {', '.join(nodes)}"

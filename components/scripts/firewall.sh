@@ -1,7 +1,7 @@
 # The host's firewall for the nodes' bridge, now and at every boot.
-# usage: firewall.sh BRIDGE GATEWAY NODE…
-bridge=$1 gateway=$2
-shift 2
+# usage: firewall.sh BRIDGE GATEWAY API_PORT NODE…
+bridge=$1 gateway=$2 api_port=$3
+shift 3
 nodes=$(echo "$*" | sed 's/ /, /g')
 rules=/etc/cilium-bgp/firewall.nft
 program=/usr/local/lib/cilium-bgp/firewall
@@ -47,6 +47,7 @@ INPUT -i $bridge -p udp -m udp --dport 67
 INPUT -i $bridge -p udp -m udp --dport 53
 INPUT -i $bridge -p tcp -m tcp --dport 53
 INPUT -i $bridge -d $gateway -p tcp -m tcp --dport 179
+INPUT -i $bridge -d $gateway -p tcp -m tcp --dport $api_port
 FORWARD -i $bridge
 FORWARD -o $bridge
 RULES

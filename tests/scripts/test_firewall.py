@@ -83,7 +83,7 @@ class Network(Host):
         return self.run(*self.on(name, "python3", "-c", CLIENT, address, str(port), *map(str, ttl))).stdout.strip()
 
     def protect(self, *nodes: str) -> subprocess.CompletedProcess[str]:
-        return self.script("firewall.sh", "lxdbr0", GATEWAY, *(nodes or NODES))
+        return self.script("firewall.sh", "lxdbr0", GATEWAY, "6443", *(nodes or NODES))
 
     def rules(self) -> str:
         ours = self.run("nft", "--stateless", "list", "table", "inet", "cilium-bgp").stdout

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.scripts.machine import Machine
 
-COMMAND = ("firewall.sh", "lxdbr0", "10.26.23.1", "10.26.23.11", "10.26.23.12")
+COMMAND = ("firewall.sh", "lxdbr0", "10.26.23.1", "16443", "10.26.23.11", "10.26.23.12")
 RULES, PROGRAM = "/etc/cilium-bgp/firewall.nft", "/usr/local/lib/cilium-bgp/firewall"
 UNIT = "/etc/systemd/system/cilium-bgp-firewall.service"
 SAID = "Error: Could not process rule: Operation not supported"
@@ -32,7 +32,8 @@ def test_in_force_now_and_at_every_boot_and_gone_again(machine: Machine) -> None
     assert (done.returncode, done.stdout) == (0, "lxdbr0: BGP from 10.26.23.11, 10.26.23.12\n"), done.stderr
     assert machine.read("state/rules") == machine.read(RULES)
     assert "elements = { 10.26.23.11, 10.26.23.12 }" in machine.read(RULES)
-    assert "-I FORWARD -i lxdbr0 -m comment --comment cilium-bgp -j ACCEPT\n" in machine.read("state/accepted")
+    for rule in ("FORWARD -i lxdbr0", "INPUT -i lxdbr0 -d 10.26.23.1 -p tcp -m tcp --dport 16443"):
+        assert f"-I {rule} -m comment --comment cilium-bgp -j ACCEPT\n" in machine.read("state/accepted")
     assert "systemctl enable --quiet cilium-bgp-firewall" in machine.ran
     assert f"ExecStart={PROGRAM} start\n" in machine.read(UNIT)
     assert machine.run("firewall_remove.sh").returncode == 0

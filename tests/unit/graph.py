@@ -411,7 +411,7 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return f"{first},{second}"
         case "ssh_key.sh", _:
             return HOST_PUBLIC_KEY
-        case "firewall.sh", (bridge, _, *nodes):
+        case "firewall.sh", (bridge, _, _, *nodes):
             return f"{bridge}: BGP from {', '.join(nodes)}"
         case (("frr.sh" | "node_joined.sh"), (first, *_)):
             return first

@@ -17,7 +17,7 @@ def test_after_cilium_and_the_router_and_before_the_proof() -> None:
 
 
 def test_the_ranges_go_with_it() -> None:
-    gone = dev()["pods-router"].ran("delete")
+    gone = dev()["pods-router-finalizer"].ran("command")
     assert (gone.file, gone.parameters) == ("frr_pods.sh", ("0",))
     without = stack(values(bgp={"announcePodCidr": False}))
     assert [resource.name for resource in without if resource.name.startswith("pods")] == []

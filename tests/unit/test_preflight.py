@@ -11,7 +11,7 @@ def test_it_is_asked_about_all_that_the_stack_brings() -> None:
     assert looked.ran().parameters == (
         *("0f" * 8, "cilium-bgp/dev", "root", "lxdbr0", *networks, "default", "default", "dir", "6443", *nodes),
     )
-    assert looked.ran("delete").file == "host_release.sh"
+    assert dev()["preflight-host-finalizer"].ran("command").file == "host_release.sh"
 
 
 def test_a_user_who_is_not_root_is_named() -> None:

@@ -398,8 +398,8 @@ class TestAnyConfiguration:
         for (*parents, key), value in changes:
             holder: Any = values
             for parent in parents:
-                if holder == []:
-                    break  # a change before has emptied it
+                if isinstance(holder, list) and parent not in map(str, range(len(holder))):
+                    break  # a change before has put another one there
                 inner = holder[int(parent)] if isinstance(holder, list) else holder.setdefault(parent, {})
                 if not isinstance(inner, dict | list):
                     break
