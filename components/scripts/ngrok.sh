@@ -43,7 +43,7 @@ if ! [ -x "$agent" ]; then
         (cd "$folder" && apt-get -qq -o APT::Sandbox::User=root -o Dir::Etc::SourceList="$folder/sources.list" \
             -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$folder/lists" -o Dir::Cache="$folder/cache" "$@" >&2)
     }
-    apt update && apt download ngrok || fail "no ngrok agent from its package repository ($source); apt's lines are above"
+    if ! { apt update && apt download ngrok; }; then fail "no ngrok agent from its package repository ($source); apt's lines are above"; fi
     dpkg-deb -x "$folder"/ngrok_*.deb "$folder/package"
     mkdir -p "${agent%/*}"
     install -m 755 "$folder/package/usr/local/bin/ngrok" "$agent.new"

@@ -8,7 +8,7 @@ def test_it_knows_the_bridge_the_routers_address_the_apis_port_and_every_node() 
     assert rules.ran().file == "firewall.sh"
     assert rules.ran().parameters == ("lxdbr0", "10.26.23.1", "6443", "10.26.23.11", "10.26.23.12", "10.26.23.13")
     assert dev()["firewall-rules-finalizer"].ran("command").file == "firewall_remove.sh"
-    assert dev().dies_with(rules) == {"host-instance"}
+    assert dev().dies_with(rules) == {"host-instance", "host-key"}
 
 
 def test_no_bridge_without_it() -> None:
