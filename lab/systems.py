@@ -1,8 +1,8 @@
 """The systems of the lab's machines, as LXD images: Debian with systemd.
 
 `host` is what a person has who has just installed a server: sshd and python3, but no LXD, no FRR, no curl. `prepared`
-is the same with what the program would install. `node` stands for Ubuntu's image for LXD: its login user is `ubuntu`.
-All trust the lab's own authority, and none changes a sysctl of the machine that it runs on.
+is the same with what the program would install, and with UFW, which is off. `node` stands for Ubuntu's image for LXD:
+its login user is `ubuntu`. All trust the lab's own authority, and none changes a sysctl of the machine that it runs on.
 """
 
 import shutil
@@ -19,7 +19,7 @@ _SYSTEM = [
 ]
 _INSTALLED = [
     *("curl", "lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "uidmap"),
-    *("frr", "frr-pythontools", "haproxy", "nftables"),
+    *("frr", "frr-pythontools", "haproxy", "nftables", "ufw"),
 ]
 _NODE = [
     *("cloud-init", "curl", "jq", "openssl", "etcd-server"),

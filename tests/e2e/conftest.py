@@ -1,6 +1,7 @@
 """One lab for all files, which tell one story in the order of their names:
 
-configmap (from a fresh host), control_plane (switched over), losses, removal (all gone), restart_during_up (anew).
+configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), losses, preflight (of
+another host), removal (all gone), restart_during_up (anew, behind UFW).
 """
 
 import os
@@ -12,7 +13,8 @@ import pytest
 
 from lab import build, stack
 from tests.e2e import machine
-from tests.e2e.stack import Gaps, Stack
+from tests.e2e.attack import listening_on_the_host
+from tests.e2e.stack import Fresh, Gaps, Stack
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -40,11 +42,14 @@ def journals(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def configmap(before: dict[str, Any]) -> Stack:
+def configmap(before: dict[str, Any]) -> Fresh:
     started = time.monotonic()
+    with stack.alone():
+        stack.prepare("configmap")
+    listened = listening_on_the_host()
     assert stack.main("up", "configmap") == 0
     print(f"up in {time.monotonic() - started:.0f} s")
-    return Stack()
+    return Fresh(listened)
 
 
 class Switched(Stack):
@@ -56,7 +61,7 @@ class Switched(Stack):
 
 
 @pytest.fixture(scope="session")
-def control_plane(configmap: Stack) -> Switched:
+def control_plane(configmap: Fresh) -> Switched:
     with Gaps(configmap.fcdemo) as gaps:
         assert stack.main("up", "control-plane") == 0
     return Switched(gaps.longest, configmap.outputs["load_balancer_ips"])

@@ -47,6 +47,14 @@ class Stack:
         }
 
 
+class Fresh(Stack):
+    """The stack on a host that had nothing, and what that listened on before."""
+
+    def __init__(self, listened: set[tuple[str, str, int]]) -> None:
+        super().__init__()
+        self.listened = listened
+
+
 def unchanged() -> None:
     """A second `up` and a refresh change nothing."""
     assert stack.operate("up", "--yes", "--skip-preview", "--expect-no-changes") == 0

@@ -13,9 +13,11 @@ from tests.e2e.stack import Stack
 
 pytestmark = pytest.mark.e2e
 
-# Docker's policy, an LXD and an FRR in use, a network that ours would cut off, a sshd that forwards nothing.
+# UFW and Docker's policy, an LXD and an FRR in use, a network that ours would cut off, a sshd that forwards nothing.
 CROWDED = """
 set -e
+ufw allow 22/tcp
+ufw --force enable
 iptables -P FORWARD DROP
 lxc network create lxdbr0 ipv4.address=10.99.0.1/24 ipv4.nat=true ipv6.address=none
 lxc storage create default dir

@@ -6,8 +6,9 @@ import pytest
 
 from lab import stack
 from tests.e2e import machine
+from tests.e2e.attack import listening_on_the_host
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import HOST, NODES, Stack, ask, bgp_routes, check_nodes
+from tests.e2e.stack import HOST, NODES, Fresh, Stack, ask, bgp_routes, check_nodes
 
 pytestmark = pytest.mark.e2e
 
@@ -26,12 +27,14 @@ def test_a_dead_node_blocks_nothing(control_plane: Switched) -> None:
     ask(lab.fcdemo)
 
 
-def test_destroy_leaves_the_host_as_it_was_but_for_packages(control_plane: Switched) -> None:
+def test_destroy_leaves_the_host_as_it_was_but_for_packages(configmap: Fresh, control_plane: Switched) -> None:
     assert stack.operate("destroy", "--yes", "--skip-preview") == 0
     assert HOST.json("lxc", "list", "--all-projects", "--format", "json") == []
     links = {link["ifname"] for link in HOST.json("ip", "-json", "link")}
     assert links <= {"lo", "eth0", "ifb0", "ifb1"}, "links are left"
     assert HOST.run("ip", "-4", "route", "show", "proto", "bgp") == ""
+    assert listening_on_the_host() <= configmap.listened, "something still listens"
+    assert "cilium-bgp" not in HOST.run("sh", "-c", "nft list ruleset; iptables-save"), "rules are left"
     ours = HOST.run("find", "/etc", "/root", "/usr/local", "/var/lib", "-name", "*cilium-bgp*").split()
     assert not [path for path in ours if "cilium-bgp-lab" not in path], "files are left"
 

@@ -1,4 +1,4 @@
-"""The host restarts in the middle of an `up`: however that ends, the next one converges."""
+"""The host, behind UFW, restarts in the middle of an `up`: however that ends, the next one converges."""
 
 import subprocess
 from typing import Any
@@ -13,6 +13,7 @@ pytestmark = pytest.mark.e2e
 
 def test_the_next_up_converges(before: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     stack.prepare("control-plane", host="prepared")
+    HOST.run("sh", "-c", "ufw allow 22/tcp && ufw allow 6443/tcp && ufw --force enable")
     up = subprocess.Popen(
         stack.operation("up", "--yes", "--skip-preview"), cwd=store.REPOSITORY, env=stack.environment()
     )
