@@ -235,7 +235,7 @@ fcdemo = (
         {
             "image": its.fcdemo.image,
             "replicas": its.fcdemo.replicas,
-            "machine": server.machine,
+            "server": server,
             "after": [cilium],
         },
         on_cluster,

@@ -10,6 +10,7 @@ from components import cilium_bgp, remote
 from components.cilium_bgp import Bgp, Peer
 from components.fingerprint import fingerprint
 from components.node import Node
+from components.ownership import OURS, only_ours
 from components.remote import Script
 
 NAMESPACE = "kube-system"
@@ -166,9 +167,9 @@ class Cilium(pulumi.ComponentResource):
             annotations[f"{cilium_bgp.NAME}/bgp-config"] = pulumi.Output.unsecret(config.apply(cilium_bgp.checksum))
             bgp_config = kubernetes.core.v1.ConfigMap(
                 f"{name}-bgp-config",
-                metadata={"name": "bgp-config", "namespace": NAMESPACE},
+                metadata={"name": "bgp-config", "namespace": NAMESPACE, "labels": OURS},
                 data={"config.yaml": config},
-                opts=child(),
+                opts=pulumi.ResourceOptions.merge(child(), pulumi.ResourceOptions(hooks=only_ours(name, server))),
             )
             told.append(config)
             before.append(bgp_config)  # agents and operator mount it: without it they never start
@@ -226,6 +227,7 @@ class Cilium(pulumi.ComponentResource):
         """The BGP objects; their specs are added to `told`."""
         bgp, server = args["bgp"], args["server"]
         api_version = cilium_bgp.api_version(args["version"])
+        hooks = only_ours(name, server)
 
         def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
@@ -252,9 +254,11 @@ class Cilium(pulumi.ComponentResource):
                 f"{name}-{kind.lower()}",
                 api_version=api_version,
                 kind=kind,
-                metadata={"name": cilium_bgp.NAME, "labels": {"advertise": cilium_bgp.NAME}},
+                metadata={"name": cilium_bgp.NAME, "labels": {"advertise": cilium_bgp.NAME, **OURS}},
                 spec=spec,
-                opts=pulumi.ResourceOptions.merge(child(kinds, *after), pulumi.ResourceOptions(aliases=aliases)),
+                opts=pulumi.ResourceOptions.merge(
+                    child(kinds, *after), pulumi.ResourceOptions(aliases=aliases, hooks=hooks)
+                ),
             )
 
         parts: list[pulumi.Resource] = [
@@ -263,9 +267,9 @@ class Cilium(pulumi.ComponentResource):
             custom("CiliumBGPPeerConfig", cilium_bgp.peer_config(bgp)),
             kubernetes.core.v1.Secret(
                 f"{name}-bgp-auth",
-                metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE},
+                metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE, "labels": OURS},
                 string_data={"password": bgp["password"]},
-                opts=child(),
+                opts=pulumi.ResourceOptions.merge(child(), pulumi.ResourceOptions(hooks=hooks)),
             ),
         ]
         # Last, because agents dial as soon as it is there, with an empty password if the secret is not.

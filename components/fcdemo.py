@@ -7,6 +7,8 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.fingerprint import fingerprint
+from components.node import Node
+from components.ownership import OURS, only_ours
 
 
 class FcDemoArgs(TypedDict):
@@ -14,8 +16,8 @@ class FcDemoArgs(TypedDict):
     """Container image that serves HTTP on port 3000."""
     replicas: int
     """Number of pods."""
-    machine: pulumi.Resource
-    """What the cluster dies with."""
+    server: Node
+    """A k3s server, for kubectl."""
     after: Sequence[pulumi.Resource]
     """What must be there for pods to start: the network."""
 
@@ -30,7 +32,13 @@ class FcDemo(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: FcDemoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:FcDemo", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=args["after"])
+        server = args["server"]
+        child = pulumi.ResourceOptions(
+            parent=self,
+            deleted_with=server.machine,
+            depends_on=args["after"],
+            hooks=only_ours(name, server),
+        )
         labels = {"app": "fcdemo3"}
         spec = {
             "replicas": args["replicas"],
@@ -53,13 +61,13 @@ class FcDemo(pulumi.ComponentResource):
         }
         deployment = kubernetes.apps.v1.Deployment(
             f"{name}-deployment",
-            metadata={"name": "fcdemo3", "namespace": "default", "labels": labels},
+            metadata={"name": "fcdemo3", "namespace": "default", "labels": {**labels, **OURS}},
             spec=cast(kubernetes.apps.v1.DeploymentSpecArgsDict, spec),
             opts=child,
         )
         service = kubernetes.core.v1.Service(
             f"{name}-service",
-            metadata={"name": "fcdemo-service", "namespace": "default", "labels": labels},
+            metadata={"name": "fcdemo-service", "namespace": "default", "labels": {**labels, **OURS}},
             spec={
                 "type": "LoadBalancer",
                 # the Deployment's own labels, so that the Service comes after its pods

@@ -8,6 +8,7 @@ import pulumi_kubernetes as kubernetes
 
 from components import remote
 from components.node import Node
+from components.ownership import OURS, only_ours
 from components.remote import Script
 
 NAMESPACE = "l7echo"
@@ -47,19 +48,23 @@ class L7Echo(pulumi.ComponentResource):
     def __init__(self, name: str, args: L7EchoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:L7Echo", name, None, opts)
         server = args["server"]
-        child = pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=args["after"])
+        child = pulumi.ResourceOptions(
+            parent=self, deleted_with=server.machine, depends_on=args["after"], hooks=only_ours(name, server)
+        )
         # Of its own: in another, objects of these names may be somebody's.
-        namespace = kubernetes.core.v1.Namespace(f"{name}-namespace", metadata={"name": NAMESPACE}, opts=child)
+        namespace = kubernetes.core.v1.Namespace(
+            f"{name}-namespace", metadata={"name": NAMESPACE, "labels": OURS}, opts=child
+        )
         child = pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=[namespace]))
         corefile = kubernetes.core.v1.ConfigMap(
             f"{name}-coredns",
-            metadata={"name": "coredns-configmap", "namespace": NAMESPACE},
+            metadata={"name": "coredns-configmap", "namespace": NAMESPACE, "labels": OURS},
             data={"Corefile": COREFILE},
             opts=child,
         )
         client = kubernetes.apps.v1.Deployment(
             f"{name}-client",
-            metadata={"name": "client", "namespace": NAMESPACE},
+            metadata={"name": "client", "namespace": NAMESPACE, "labels": OURS},
             spec={
                 "replicas": 1,
                 "selector": {"match_labels": {"kind": "client"}},
@@ -81,7 +86,7 @@ class L7Echo(pulumi.ComponentResource):
         )
         echo = kubernetes.apps.v1.Deployment(
             f"{name}-echo",
-            metadata={"name": "echo-service", "namespace": NAMESPACE},
+            metadata={"name": "echo-service", "namespace": NAMESPACE, "labels": OURS},
             spec={
                 "replicas": 2,
                 "selector": {"match_labels": {"kind": "echo"}},
@@ -143,7 +148,7 @@ class L7Echo(pulumi.ComponentResource):
                 "name": "echo-service",
                 "namespace": NAMESPACE,
                 "annotations": {"service.cilium.io/lb-l7": "enabled"},
-                "labels": {"kind": "echo"},
+                "labels": {"kind": "echo", **OURS},
             },
             spec={
                 "type": "ClusterIP",

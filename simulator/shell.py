@@ -162,7 +162,9 @@ class Shell:
         for node, range_ in ranges:
 
             def missing(node: str = node, range_: str = range_) -> str:
-                return "" if range_ in self.sessions(conf).get(node, []) else "nothing"
+                sessions = self.sessions(conf)
+                state = "Established" if node in sessions else "Active"
+                return "" if range_ in sessions.get(node, []) else f"BGP state = {state}"
 
             await_(float(limit), f"a route to {range_}, the pods of {node}", missing)
         return " ".join(pairs)
@@ -341,6 +343,15 @@ class Shell:
             if name not in self.joined():
                 raise ExitError(f"node {name} Ready: not within {limit} s; pods, events and last log lines are above")
         return f"revision {revision} on {names}: {' '.join(workloads)}"
+
+    def object_is_ours_sh(self, stdin: str, kind: str, namespace: str, name: str) -> str:
+        with memory.opened("kubernetes") as state:
+            objects = {key.lower(): live for key, live in state.get("objects", {}).items()}
+        singular = kind.partition(".")[0].lower()
+        found = objects.get(f"{singular}/{namespace}/{name}") or objects.get(f"{singular}//{name}")
+        if found and found["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") != "cilium-bgp":
+            raise ExitError(f"{kind} {name} in namespace {namespace} is there already and is not the stack's …")
+        return ""
 
     def helm_forget_sh(self, stdin: str, namespace: str, release: str, before: str) -> str:
         self.cluster()

@@ -25,11 +25,13 @@ applied
 
 for pair; do
     for range in $(echo "${pair#*=}" | tr , ' '); do
-        route() { ip route show "$range" proto bgp | grep -wF "${pair%%=*}"; }
-        await "$(left "$limit")" "a route to $range, the pods of ${pair%%=*}" route || {
-            vtysh -c 'show bgp ipv4 unicast summary' >&2 || true
-            exit 1
+        route() {
+            ip route show "$range" proto bgp | grep -wF "${pair%%=*}" || {
+                vtysh -c "show bgp neighbors ${pair%%=*}" | grep 'BGP state' || true
+                false
+            }
         }
+        await "$(left "$limit")" "a route to $range, the pods of ${pair%%=*}" route || exit 1
     done
 done
 echo "$*"

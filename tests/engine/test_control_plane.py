@@ -14,7 +14,7 @@ from tests.engine.world import World, needs_pulumi
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 PROVEN = dict.fromkeys(("proof-addresses", "proof-routes"), "update")
-AWAITED = dict.fromkeys(("cilium-ready", "hubble-addresses"), "update")
+AWAITED = dict.fromkeys(("cilium-ready", "pods-ranges", "pods-router", "hubble-addresses"), "update")
 KINDS = ("loadbalancerippool", "bgpadvertisement", "bgppeerconfig", "bgpclusterconfig")
 OBJECTS = dict.fromkeys((f"cilium-cilium{kind}" for kind in KINDS), "update")
 
@@ -58,8 +58,8 @@ def test_to_the_config_map_and_back(stack: World) -> None:
 def test_a_password_of_ones_own(stack: World) -> None:
     stack.secret("bgpPassword", "canary-bgp-77aa")
     with stack.fault(hang=["k3s2/session"]):
-        stack.fails(r"node k3s2 \(10\.26\.23\.12\): BGP session is Active")
-    assert stack.up().operations == {"proof-routes": "update", "router-password": "delete"}
+        stack.fails(r"the pods of 10\.26\.23\.12: not within \d+ s; last seen: BGP state = Active")
+    assert stack.up().operations == {"pods-router": "update", **PROVEN, "router-password": "delete"}
     assert stack.holds()
 
 
@@ -70,7 +70,7 @@ def test_a_release_that_the_state_does_not_know(stack: World) -> None:
     assert forgotten.code == 0, forgotten.output
     operations = stack.up().operations
     assert {"cilium-release", *OBJECTS, "fcdemo-service"} <= operations.keys()
-    assert set(operations.values()) == {"create"}
+    assert set(operations.values()) == {"create"}, operations
     assert stack.holds()
 
 

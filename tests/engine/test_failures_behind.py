@@ -32,6 +32,22 @@ def test_pool_full(stack: World) -> None:
     assert stack.established()
 
 
+def test_somebody_elses_object(stack: World) -> None:
+    demo = stack.setting("fcdemo")
+    demo["enabled"] = False
+    stack.up()
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "default", "name": "fcdemo-service"}}
+    theirs |= {"spec": {"type": "ClusterIP"}}
+    with memory.opened("kubernetes") as state:
+        state["objects"]["Service/default/fcdemo-service"] = theirs
+    demo["enabled"] = True
+    stack.fails("Service fcdemo-service in namespace default is there already and is not the stack's")
+    with memory.opened("kubernetes") as state:
+        assert state["objects"].pop("Service/default/fcdemo-service") == theirs
+    stack.up()
+    assert stack.established()
+
+
 def test_release_pending(stack: World) -> None:
     with memory.opened("kubernetes") as state:
         release = state["releases"]["kube-system/cilium"]

@@ -96,6 +96,30 @@ def test_forgets_of_helm_what_it_would_refuse(machine: Machine, before: str, sel
     assert asked == [f"k3s kubectl -n kube-system delete secrets {options} -l {selector}"]
 
 
+OBJECT = ("object_is_ours.sh", "Deployment.v1.apps", "default", "fcdemo3")
+
+
+@pytest.mark.parametrize(
+    "labels", ["", '{"metadata": {"labels": {"app": "x", "app.kubernetes.io/managed-by": "cilium-bgp"}}}']
+)
+def test_an_object_that_is_not_there_or_ours_is_made(machine: Machine, labels: str) -> None:
+    machine.fake("k3s", f"echo '{labels}'")
+    done = machine.run(*OBJECT)
+    assert (done.returncode, done.stderr) == (0, "")
+    line = "k3s kubectl --request-timeout=30s -n default get Deployment.v1.apps fcdemo3 --ignore-not-found -o json"
+    assert line in machine.ran
+
+
+@pytest.mark.parametrize("labels", ["{}", '{"app.kubernetes.io/managed-by": "Helm"}'])
+def test_somebody_elses_object_is_refused_with_how_to_make_it_ours(machine: Machine, labels: str) -> None:
+    machine.fake("k3s", f'echo \'{{"metadata": {{"labels": {labels}}}}}\'')
+    done = machine.run(*OBJECT)
+    assert done.returncode == 1
+    assert "Deployment.v1.apps fcdemo3 in namespace default is there already and is not the stack's" in done.stderr
+    advice = "label Deployment.v1.apps fcdemo3 app.kubernetes.io/managed-by=cilium-bgp"
+    assert done.stderr.rstrip().endswith(advice)
+
+
 READY = ("cilium_ready.sh", "2", "abc", "k3s1 k3s2", "daemonset/cilium", "deployment/cilium-operator")
 
 

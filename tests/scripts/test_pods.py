@@ -59,7 +59,7 @@ def host(machine: Machine) -> Machine:
     machine.fake("chown")
     machine.fake("systemctl", f'[ "$1" = reload ] && cat {CONF} >"$STATE/running"')
     machine.fake("ip", 'case $3 in 10.42.[019].*) echo "via 10.26.23.11"; echo "via 10.26.23.12" ;; esac')
-    machine.fake("vtysh", "echo 'the summary'")
+    machine.fake("vtysh", "echo '  BGP state = Active, for 00:00:12'; echo '  Hold time is 9'")
     return machine
 
 
@@ -87,7 +87,8 @@ def test_says_whose_pods_have_no_route(machine: Machine) -> None:
     done = host(machine).run("frr_pods.sh", "0", "10.26.23.11=10.42.77.0/24")
     assert done.returncode == 1
     assert done.stderr == (
-        "a route to 10.42.77.0/24, the pods of 10.26.23.11: not within 1 s; last seen: nothing\nthe summary\n"
+        "a route to 10.42.77.0/24, the pods of 10.26.23.11: not within 1 s; last seen: "
+        "  BGP state = Active, for 00:00:12\n"
     )
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.ownership import OURS
 from tests.unit.graph import (
     BGP_PASSWORD,
     CANARIES,
@@ -42,7 +43,7 @@ def bgp_config(its: Graph) -> Any:
 def test_the_configmap_is_the_articles() -> None:
     config = dev()["cilium-bgp-config"]
     assert config.type == "kubernetes:core/v1:ConfigMap"
-    assert config.inputs["metadata"] == {"name": "bgp-config", "namespace": "kube-system"}
+    assert config.inputs["metadata"] == {"name": "bgp-config", "namespace": "kube-system", "labels": OURS}
     assert set(config.inputs["data"]) == {"config.yaml"}
     assert bgp_config(dev()) == {
         "peers": [{"peer-address": "10.26.23.1", "peer-asn": 64512, "my-asn": 64512, "password": BGP_PASSWORD}],
@@ -106,7 +107,12 @@ def test_the_release_is_the_articles() -> None:
 def test_what_helm_would_refuse_is_forgotten_before_each_operation() -> None:
     hooks = {"before_create": ["cilium-before-create"], "before_update": ["cilium-before-update"]}
     assert dev()["cilium-release"].hooks == hooks
-    assert [its.name for its in dev() if its.hooks] == ["cilium-release"]
+    assert {its.name for its in dev() if its.hooks} == {
+        "cilium-release",
+        "cilium-bgp-config",
+        "fcdemo-deployment",
+        "fcdemo-service",
+    }
 
 
 def test_pods_carry_a_checksum_of_the_configuration_that_gives_nothing_away() -> None:
@@ -251,7 +257,7 @@ def test_configmap_mode_has_nothing_of_the_control_plane() -> None:
 )
 def test_the_control_planes_objects(cilium: str, api_version: str) -> None:
     its = control_plane(cilium)
-    metadata = {"name": "cilium-bgp", "labels": {"advertise": "cilium-bgp"}}
+    metadata = {"name": "cilium-bgp", "labels": {"advertise": "cilium-bgp", **OURS}}
     specs = {
         "CiliumLoadBalancerIPPool": {"blocks": [{"cidr": "10.26.23.32/27"}], "allowFirstLastIPs": "Yes"},
         "CiliumBGPAdvertisement": {
@@ -355,7 +361,7 @@ def test_the_control_planes_password_is_a_secret_that_the_peer_refers_to() -> No
     its = control_plane()
     auth = its["cilium-bgp-auth"]
     assert auth.type == "kubernetes:core/v1:Secret"
-    assert auth.inputs["metadata"] == {"name": "cilium-bgp-auth", "namespace": "kube-system"}
+    assert auth.inputs["metadata"] == {"name": "cilium-bgp-auth", "namespace": "kube-system", "labels": OURS}
     assert auth.inputs["stringData"] == Secret({"password": BGP_PASSWORD})
     assert its["cilium-ciliumbgppeerconfig"].inputs["spec"]["authSecretRef"] == "cilium-bgp-auth"
     assert BGP_PASSWORD not in "".join(strings(its["cilium-ciliumbgppeerconfig"].inputs, secret_too=True))

@@ -1,5 +1,6 @@
 """The article's demo."""
 
+from components.ownership import OURS
 from tests.unit.graph import dev, stack, values
 
 LABELS = {"app": "fcdemo3"}
@@ -11,7 +12,7 @@ def test_the_deployment_is_the_articles() -> None:
     assert deployment.inputs == {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "fcdemo3", "namespace": "default", "labels": LABELS},
+        "metadata": {"name": "fcdemo3", "namespace": "default", "labels": {**LABELS, **OURS}},
         "spec": {
             "replicas": 4,
             "selector": {"matchLabels": LABELS},
@@ -40,7 +41,7 @@ def test_the_service_is_a_load_balancer_on_80_and_comes_after_its_pods() -> None
     assert service.inputs == {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "fcdemo-service", "namespace": "default", "labels": LABELS},
+        "metadata": {"name": "fcdemo-service", "namespace": "default", "labels": {**LABELS, **OURS}},
         "spec": {
             "type": "LoadBalancer",
             "selector": LABELS,
