@@ -114,7 +114,9 @@ topology = LxdTopology(
         "private_key": private_key,
         "authorized_keys": [its.ssh_public_key, lxd.public_key],
         "kernel_modules": lxd.kernel_modules,
-        "nodes": {name: str(node.address) for name, node in its.nodes.items()},
+        "nodes": {
+            name: {"address": str(node.address), "generation": node.generation} for name, node in its.nodes.items()
+        },
         "api_node": next(iter(its.servers)),
         "api_listen": f"{host.api_listen}:{its.k3s.api_port}",
         "timeout_seconds": its.lxd.timeout_seconds,

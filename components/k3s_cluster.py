@@ -114,6 +114,7 @@ class K3sCluster(pulumi.ComponentResource):
         started = install(
             first, pulumi.Output.all(leader.address, api_address).apply(lambda known: config(args, first, *known))
         )
+        leader.in_cluster.set_result(started)
         token = remote.run(
             f"{name}-token", Script("k3s_token.sh"), leader.connection, on(leader, [started]), secret_output=True
         )
@@ -132,13 +133,15 @@ class K3sCluster(pulumi.ComponentResource):
                 subject=node.identity,
             )
             installed = install(node_name, stdin, [removal, *after])
-            return remote.run(
+            joined = remote.run(
                 f"{node_name}-joined",
                 Script("node_joined.sh", [node_name, str(limit)], limit + 60),
                 leader.connection,
                 on(leader, [installed]),
                 again=[node.identity],
             )
+            node.in_cluster.set_result(joined)
+            return joined
 
         members: list[Command] = []
         for node_name, node in args["servers"].items():

@@ -1,7 +1,9 @@
 """The LXD entities that the cluster lives in."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypedDict
 
 import pulumi
@@ -9,6 +11,15 @@ import pulumi
 from components.node import Node
 from components.remote import Connection
 from lxd_resources import Endpoint, Identity, Instance, Network, Profile, Project, StoragePool
+
+
+class NodeArgs(TypedDict):
+    """An instance to be made."""
+
+    address: str
+    """IPv4 address on the bridge; with another one it is made anew."""
+    generation: int
+    """With another one it is made anew."""
 
 
 class LxdTopologyArgs(TypedDict):
@@ -40,8 +51,8 @@ class LxdTopologyArgs(TypedDict):
     """SSH public keys that the nodes accept."""
     kernel_modules: pulumi.Input[str]
     """Modules that the host could load, separated by commas."""
-    nodes: Mapping[str, str]
-    """Name and IPv4 address of each node."""
+    nodes: Mapping[str, NodeArgs]
+    """By name."""
     api_node: str
     """The node whose Kubernetes API the host passes on."""
     api_listen: str
@@ -95,6 +106,17 @@ K8S_DEVICES = {
         "required": "false",
     },
 }
+
+
+def say_if_older(node: str, generation: int, wanted: Sequence[str], found: Sequence[str | None]) -> None:
+    """Tell which node is not of what nodes are made of now; earlier versions did not keep all of that."""
+    keys = ("lxd.image", "lxd.storagePool.name", "lxd.project")
+    older = [f"{key} {old}" for key, old, new in zip(keys, found, wanted, strict=True) if old and old != new]
+    if older:
+        pulumi.log.info(
+            f"{node} is of {', '.join(older)}; what is configured now is for nodes that are made from now on. "
+            f"nodes.{node}.generation: {generation + 1} makes it anew"
+        )
 
 
 class LxdTopology(pulumi.ComponentResource):
@@ -154,11 +176,13 @@ class LxdTopology(pulumi.ComponentResource):
             opts=child,
         )
 
+        wanted = [args["image"], args["pool"], args["project"]]
         self.bridge = bridge.name
         self.nodes = {}
-        for node, address in args["nodes"].items():
+        turn: list[asyncio.Future[pulumi.Resource]] = []
+        for node, its in args["nodes"].items():
             devices: dict[str, Mapping[str, pulumi.Input[str]]] = {
-                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": address},
+                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": its["address"]},
                 "root": {"type": "disk", "path": "/", "pool": pool.name},
             }
             if node == args["api_node"]:
@@ -174,13 +198,17 @@ class LxdTopology(pulumi.ComponentResource):
                 image=args["image"],
                 profiles=[default.name, k8s.name],
                 devices=devices,
+                generation=its["generation"],
                 timeout_seconds=args["timeout_seconds"],
-                opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(protect=args["protect"])),
+                opts=pulumi.ResourceOptions.merge(
+                    child,
+                    pulumi.ResourceOptions(protect=args["protect"], depends_on=turn if its["generation"] > 1 else []),
+                ),
             )
             identity = Identity(
                 f"{node}-identity", instance, args["connection"].identity, pulumi.ResourceOptions(parent=self)
             )
-            its_address: pulumi.Output[str] = pulumi.Output.all(address, identity.mac_address).apply(
+            its_address: pulumi.Output[str] = pulumi.Output.all(its["address"], identity.mac_address).apply(
                 lambda both: both[0]
             )
             self.nodes[node] = Node(
@@ -195,5 +223,11 @@ class LxdTopology(pulumi.ComponentResource):
                 ),
                 machine=identity,
                 identity=identity.mac_address,
+                in_cluster=asyncio.get_running_loop().create_future(),
+            )
+            if its["generation"] > 1:  # of those that are made anew one waits for the other, of the first ones none
+                turn = [self.nodes[node].in_cluster]
+            pulumi.Output.all(identity.image, identity.pool, identity.project).apply(
+                partial(say_if_older, node, its["generation"], wanted)
             )
         self.register_outputs({"nodes": {node: its.address for node, its in self.nodes.items()}})

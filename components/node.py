@@ -1,5 +1,6 @@
 """A machine of the cluster, as one component hands it to the next."""
 
+import asyncio
 from dataclasses import dataclass
 
 import pulumi
@@ -19,3 +20,6 @@ class Node:
     """The instance's identity: what runs on the node dies with it, also when another instance takes its place."""
     identity: pulumi.Output[str]
     """Another one for another instance, and nothing else; known in a preview that leaves the instance there."""
+    in_cluster: "asyncio.Future[pulumi.Resource]"
+    """What is there once the cluster has the node; set by who brings it there, awaited by the next one that is made
+    anew."""

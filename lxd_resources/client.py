@@ -82,6 +82,15 @@ class Lxd:
             except RetryError as again:
                 self.pause(f"LXD's answer on {'/'.join(path)}", str(again))
 
+    def all(self, *path: str) -> list[Json]:
+        """All entities of a collection. Errors: MissingError."""
+        while True:
+            try:
+                found: list[Json] = self._call("get", path, params={"recursion": "1"}).json()["metadata"]
+                return found
+            except RetryError as again:
+                self.pause(f"LXD's answer on {'/'.join(path)}", str(again))
+
     def text(self, *path: str, **params: str) -> str:
         """A file or a log. Errors: MissingError."""
         return str(self._call("get", path, params=params, is_api=False).text)

@@ -4,16 +4,20 @@ read, merged and written back (GET, PUT with If-Match), as a Pulumi dynamic reso
 Each entity carries its resource's mark in `user.pulumi.owner`, so that a run after one that was killed recognises what
 is its own. An adopted entity carries its former content in `user.pulumi.former`, and gets it back on delete.
 
+What is replaced while others of the stack still use it stays until they go, marked `user.pulumi.left`.
+
 An entity lives on one machine (see `endpoint`). On another one there is nothing of it: an update makes it there, and
 what was on a machine that shows another host key is gone.
 """
 
+import contextlib
 import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal, get_args
+from urllib.parse import parse_qs, urlparse
 
 import pulumi
 from pulumi import dynamic
@@ -26,6 +30,7 @@ Adopt = Literal["never", "if-equal", "update"]
 
 OWNER = "user.pulumi.owner"
 FORMER = "user.pulumi.former"
+LEFT = "user.pulumi.left"
 GIVE_UP = "CILIUM_BGP_DELETE_UNREACHABLE"
 """Environment variable: `true` means that machines that do not answer are gone for good."""
 
@@ -77,6 +82,10 @@ class Provider(dynamic.ResourceProvider):
     chosen_when_auto: ClassVar[tuple[str, ...]] = ()
     """Keys whose "auto" LXD replaces by the value it chose."""
     in_project: ClassVar[bool] = True
+    outlived: ClassVar[bool] = False
+    """Others of the stack may still use one that the program has replaced."""
+    nobodys: ClassVar[tuple[str, ...]] = ()
+    """What LXD lists as users and deletes by itself."""
     limits: ClassVar[tuple[str, ...]] = ()
     """Inputs that say how long to wait, and are nothing of the entity."""
     seconds: ClassVar[float] = 120
@@ -190,6 +199,7 @@ class Provider(dynamic.ResourceProvider):
         try:
             with self.session(props, "delete") as lxd:
                 self.remove(lxd, props)
+                sweep(lxd, props)
         except LxdError as error:
             if not is_gone(error, props["lxd"]):
                 raise
@@ -364,10 +374,41 @@ class Provider(dynamic.ResourceProvider):
             except RetryError as again:
                 lxd.pause("it to be deleted", str(again))
             except LxdError as error:
-                if users := live.get("used_by"):
+                users = live.get("used_by") or []
+                others = [user for user in users if not any(nobodys in user for nobodys in self.nobodys)]
+                if self.outlived and others and all(is_ours(props, user) for user in others):
+                    left = {**live, "config": {**live["config"], LEFT: "true"}}
+                    lxd.send("put", *self.path(props), body=left, etag=etag)
+                    return
+                if users:
                     names = ", ".join(user.removeprefix("/1.0/") for user in users)
                     raise LxdError(f"{error}; it is used by {names}: remove those first") from None
                 raise
+
+
+def sweep(lxd: Lxd, props: Props) -> None:
+    """Delete what was left for the sake of others, where nothing uses it any more."""
+    for kind in [kind for kind in Provider.__subclasses__() if kind.outlived]:
+        for live in lxd.all(kind.collection):
+            config = live["config"]
+            if config.get(LEFT) and stack_of(config.get(OWNER, "")) == stack_of(props["owner"]):
+                left = {"name": live["name"], "lxd": props["lxd"], "owner": config[OWNER]}
+                with contextlib.suppress(LxdError):  # somebody else's: they will see it
+                    kind().remove(lxd, left | {"former": config.get(FORMER, "")})
+
+
+def is_ours(props: Props, user: str) -> bool:
+    """Whether an entity that LXD lists as a user of another is of the same stack."""
+    path = urlparse(user)
+    kind, *name = path.path.removeprefix("/1.0/").split("/")
+    project = parse_qs(path.query).get("project", ["default"])[0]
+    with Lxd(props["lxd"], project, Provider.seconds) as lxd:
+        live, _ = lxd.get(kind, *name)
+    return live is None or stack_of((live.get("config") or {}).get(OWNER, "")) == stack_of(props["owner"])
+
+
+def stack_of(owner: str) -> str:
+    return owner.rpartition("/")[0]
 
 
 class Entity(dynamic.Resource):

@@ -44,6 +44,8 @@ class Identity(dynamic.Resource, module="lxd", name="Identity"):
     """What the instance was made of."""
     pool: pulumi.Output[str]
     """Storage pool that it was made in."""
+    project: pulumi.Output[str]
+    """LXD project that it is in."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Identity(dynamic.Resource, module="lxd", name="Identity"):
             "ssh_host_key": instance.ssh_host_key,
             "image": instance.image,
             "pool": instance.pool,
+            "project": instance.project,
         }
         own = pulumi.ResourceOptions(deleted_with=instance)
         super().__init__(IdentityProvider(), resource_name, props, pulumi.ResourceOptions.merge(own, opts))

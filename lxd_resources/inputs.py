@@ -51,6 +51,29 @@ def with_former(news: Any, olds: Any, keys: Iterable[str]) -> Any:
     return {key: value for key, value in news.items() if key not in keys} | former
 
 
+def root_pool(devices: object) -> object:
+    """Storage pool of the root disk among the instance's own devices; Unknown if that cannot be told."""
+    if not isinstance(devices, dict):
+        return devices
+    for device in devices.values():
+        if isinstance(device, Unknown):
+            return device
+        if is_root(device):
+            return device.get("pool")
+    return None
+
+
+def in_pool(devices: Any, pool: object) -> Any:
+    """The devices, their root disk in that pool if one is given."""
+    if not isinstance(pool, str) or not isinstance(devices, dict):
+        return devices
+    return {name: {**device, "pool": pool} if is_root(device) else device for name, device in devices.items()}
+
+
+def is_root(device: object) -> bool:
+    return isinstance(device, dict) and (device.get("type"), device.get("path")) == ("disk", "/")
+
+
 def endpoint_problems(lxd: Any) -> Iterator[Problem]:
     if isinstance(lxd, Unknown):
         return

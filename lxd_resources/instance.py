@@ -1,7 +1,7 @@
 """LXD instances: containers that are started, and waited for until they can be used."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import pulumi
 from pulumi import dynamic
@@ -17,7 +17,10 @@ from .inputs import (
     Problem,
     Props,
     device_problems,
+    in_pool,
+    is_root,
     proxy_problems,
+    root_pool,
     user_data_problems,
     with_former,
 )
@@ -66,6 +69,8 @@ class InstanceProvider(Provider):
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
         result = super().diff(_id, with_what_is_new(_olds, _news), _news)
         result.changes = result.changes or _olds.get("status") != "Running"
+        if result.replaces:
+            _refuse_at_once(_news["name"], "generation" in result.replaces)
         return result
 
     def deadline(self, props: Props) -> float:
@@ -109,8 +114,8 @@ class InstanceProvider(Provider):
         key = props.get("ssh_host_key") or ""
         if live["status"] == "Running" and "ssh-host-key" in props["wait_for"]:
             key = guest.host_key(lxd, props["name"])
-        pool = root_pool(live["expanded_devices"])
-        return {**found, "status": live["status"], "ssh_host_key": key, "pool": pool}
+        place = {"pool": root_pool(live["expanded_devices"]), "project": props["lxd"]["project"]}
+        return {**found, **place, "status": live["status"], "ssh_host_key": key}
 
     def before_delete(self, lxd: Lxd, props: Props, live: Props) -> None:
         if live["expanded_config"].get("security.protection.delete") == "true":
@@ -142,6 +147,8 @@ class Instance(Entity, module="lxd", name="Instance"):
     """What it was made of."""
     pool: pulumi.Output[str]
     """Storage pool that it was made in."""
+    project: pulumi.Output[str]
+    """LXD project that it is in."""
 
     def __init__(
         self,
@@ -173,8 +180,23 @@ class Instance(Entity, module="lxd", name="Instance"):
             "wait_for": wait_for,
             "timeout_seconds": timeout_seconds,
         }
-        outputs = ["ipv4_address", "mac_address", "status", "ssh_host_key", "pool"]
+        outputs = ["ipv4_address", "mac_address", "status", "ssh_host_key", "pool", "project"]
         super().__init__(InstanceProvider(), resource_name, lxd, props, opts, outputs=outputs)
+
+
+_made_anew: dict[str, bool] = {}
+
+
+def _refuse_at_once(name: str, in_turn: bool) -> None:
+    """Errors: several instances of this run would be made anew, and one of them does not wait for its turn."""
+    _made_anew[name] = in_turn
+    if len(_made_anew) > 1 and not all(_made_anew.values()):
+        one = next(name for name, in_turn in _made_anew.items() if not in_turn)
+        others = ", ".join(other for other in _made_anew if other != one)
+        raise LxdError(
+            f"{one} has another address and would be made anew at the same time as {others}. Change one, run, and go "
+            f"on; or give each of them another generation too: they go one after the other then"
+        )
 
 
 def with_what_is_new(olds: Props, news: Props) -> Props:
@@ -187,29 +209,6 @@ def with_what_is_new(olds: Props, news: Props) -> Props:
     if root_pool(olds["devices"]) is None and isinstance(devices, dict):
         olds["devices"] = {**olds["devices"], **{name: device for name, device in devices.items() if is_root(device)}}
     return olds
-
-
-def root_pool(devices: object) -> object:
-    """Storage pool of the root disk among the instance's own devices; Unknown if that cannot be told."""
-    if not isinstance(devices, dict):
-        return devices
-    for device in devices.values():
-        if isinstance(device, Unknown):
-            return device
-        if is_root(device):
-            return device.get("pool")
-    return None
-
-
-def in_pool(devices: Any, pool: object) -> Any:
-    """The devices, their root disk in that pool if one is given."""
-    if not isinstance(pool, str) or not isinstance(devices, dict):
-        return devices
-    return {name: {**device, "pool": pool} if is_root(device) else device for name, device in devices.items()}
-
-
-def is_root(device: object) -> bool:
-    return isinstance(device, dict) and (device.get("type"), device.get("path")) == ("disk", "/")
 
 
 def static_addresses(devices: object) -> dict[str, str]:

@@ -6,12 +6,24 @@ import pulumi
 
 from .endpoint import Endpoint
 from .entity import Adopt, Entity, Provider
-from .inputs import CLOUD_INIT, Devices, Problem, Props, changed_in, device_problems, user_data_problems, with_former
+from .inputs import (
+    CLOUD_INIT,
+    Devices,
+    Problem,
+    Props,
+    changed_in,
+    device_problems,
+    in_pool,
+    root_pool,
+    user_data_problems,
+    with_former,
+)
 
 
 class ProfileProvider(Provider):
     kind = "profile"
     collection = "profiles"
+    outlived = True
     fields = ("config", "devices")
 
     def problems(self, news: Props) -> Iterator[Problem]:
@@ -23,7 +35,11 @@ class ProfileProvider(Provider):
             yield "lxd"
 
     def kept(self, olds: Props, news: Props) -> Props:
-        return {**news, "config": with_former(news["config"], olds["config"], CLOUD_INIT)}
+        kept = {**news, "config": with_former(news["config"], olds["config"], CLOUD_INIT)}
+        return kept | {"devices": in_pool(news["devices"], root_pool(olds["devices"]))}
+
+    def as_born(self, props: Props, live: Props) -> Props:
+        return self.kept(live, props)
 
 
 class Profile(Entity, module="lxd", name="Profile"):

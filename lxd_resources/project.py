@@ -13,6 +13,8 @@ from .inputs import Props
 class ProjectProvider(Provider):
     kind = "project"
     collection = "projects"
+    outlived = True
+    nobodys = ("/profiles/default?",)
     server_set = ("features.",)
     in_project = False
 

@@ -12,6 +12,8 @@ from .inputs import Problem, Props, changed_in
 class StoragePoolProvider(Provider):
     kind = "storage pool"
     collection = "storage-pools"
+    outlived = True
+    nobodys = ("/images/",)
     immutable = ("name", "driver")
     server_set = ("volatile.", "source", "size")
 

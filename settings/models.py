@@ -19,6 +19,7 @@ from settings.values import (
     CiliumVersion,
     Count,
     DhcpRange,
+    Generation,
     HoldTime,
     HostAddress,
     HostKey,
@@ -86,7 +87,7 @@ class ExistingSettings(_Model):
 
 
 class StoragePoolSettings(_Model):
-    """Where LXD keeps the nodes' disks."""
+    """Where LXD keeps the disks of nodes that are made from now on."""
 
     name: Word = "default"
     """Name of the pool; one that exists is adopted."""
@@ -98,9 +99,9 @@ class BridgeSettings(_Model):
     """The network of the nodes, and the address at which the router listens."""
 
     name: BridgeName = "lxdbr0"
-    """Name of the interface on the host, 2 to 15 characters."""
+    """Name of the interface on the host, 2 to 15 characters. Stays while there are nodes."""
     address: BridgeAddress = IPv4Interface("10.26.23.1/24")
-    """Address of the host on it, with prefix length: the nodes' gateway and BGP peer."""
+    """Address of the host on it, with prefix length: the nodes' gateway and BGP peer. Stays while there are nodes."""
     dhcp_range: DhcpRange | None = None
     """FIRST-LAST that DHCP gives to other instances. `null`: the largest run free of gateway, nodes and pool."""
 
@@ -119,11 +120,11 @@ class LxdSettings(_Model):
     """LXD on the host, and what the nodes are made of."""
 
     project: Word = "default"
-    """LXD project; one that exists is adopted."""
+    """LXD project of nodes that are made from now on. Any but `default` is made, and goes with the stack."""
     storage_pool: StoragePoolSettings = StoragePoolSettings()
     bridge: BridgeSettings = BridgeSettings()
     image: LxdImage = "ubuntu:22.04"
-    """Image of the nodes: `ubuntu:NAME`, or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
+    """Image of nodes to come: `ubuntu:NAME`, or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
     login_user: Word = "ubuntu"
     """User that the image's cloud-init gives the SSH key to."""
     timeout_seconds: Seconds = 600
@@ -137,7 +138,9 @@ class NodeSettings(_Model):
     """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only. The first server by name starts the
     cluster: name later ones after it."""
     address: NodeAddress
-    """Its fixed IPv4 address on the bridge, outside of `bgp.pool` and of the DHCP range."""
+    """Its fixed IPv4 address on the bridge, outside of `bgp.pool` and of the DHCP range. Another makes it anew."""
+    generation: Generation = 1
+    """Another number makes the node anew: drained, removed, made, joined. Several go one after the other."""
 
 
 class K3sSettings(_Model):

@@ -390,6 +390,7 @@ Port = Annotated[int, AfterValidator(_bounded(1, 65535, "a TCP port; nothing cou
 Seconds = Annotated[
     int, AfterValidator(_bounded(1, None, "a time to wait in seconds; there would be no waiting at all"))
 ]
+Generation = Annotated[int, AfterValidator(_bounded(1, None, "a generation of a node; it counts from 1"))]
 Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer; nobody would"))]
 TimerSeconds = Annotated[
     int, AfterValidator(_bounded(1, 65535, "a BGP timer in seconds; Cilium and the router would refuse it"))

@@ -161,11 +161,17 @@ class LxdApi:
                 return self._entities(method, "forwards", f"{network}/{body['listen_address']}", "", body)
             case _, "networks", network, "forwards", address:
                 return self._entity(method, ("forwards", "", f"{network}/{address}"), body, if_match)
+            case "GET", kind if kind in KINDS:
+                return {"metadata": self._all(kind, project)}
             case "POST", kind if kind in KINDS:
                 return self._entities(method, kind, body["name"], project, body)
             case _, kind, name if kind in KINDS:
                 return self._entity(method, self._key(kind, project, name), body, if_match)
         raise ApiError(404, f"not found: {method} {'/'.join(path)}")
+
+    def _all(self, kind: str, project: str) -> list[Json]:
+        keys = [key for key in self.entities if key == self._key(kind, project, key[2])]
+        return [{**self.entities[key], "used_by": list(self._users(*key))} for key in keys]
 
     def _key(self, kind: str, project: str, name: str) -> tuple[str, str, str]:
         return kind, project if kind in ("profiles", "instances", "images") else "", name
@@ -220,7 +226,7 @@ class LxdApi:
             return self._done() if kind == "instances" else {"metadata": None}
         if name == "default" and kind in ("profiles", "projects"):
             raise ApiError(403, f"The default {kind} cannot be deleted")
-        if [user for user in users if "/profiles/default" not in user]:
+        if [user for user in users if kind != "projects" or "/profiles/default" not in user]:
             raise ApiError(400, f"The {kind} is currently in use")
         if kind == "instances":
             return self._done(self._delete_instance, key, shown)

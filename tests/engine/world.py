@@ -258,7 +258,10 @@ def operations(log: str) -> dict[str, str]:
             if operation in ("same", "refresh") or "::pulumi:providers:pulumi-python::" in urn:
                 continue
             name = urn.split("::")[-1]
-            found[name] = "replace" if "replace" in operation + found.get(name, "") else operation
+            if operation == "remove-pending-replace":  # deleted to be replaced, and then not wanted any more
+                found[name] = "delete"
+            else:
+                found[name] = "replace" if "replace" in operation + found.get(name, "") else operation
     return found
 
 

@@ -391,6 +391,7 @@ def answer(its: Registered) -> dict[str, Any]:
                 "status": "Running",
                 "ssh_host_key": f"ssh-ed25519 AAAA{its.inputs['name']}",
                 "pool": "default",
+                "project": plain(its.inputs["lxd"])["project"],
             }
         case "kubernetes:helm.sh/v3:Release":
             return {"status": {"revision": 1, "status": "deployed"}}

@@ -24,7 +24,7 @@ from simulator.lxd_api import Guests, How, Json, LxdApi
 
 USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
-OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool"}
+OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool", "project"}
 OURS = "p/s/it"
 
 
@@ -596,12 +596,63 @@ def test_entity_in_use_says_by_what(endpoint: Json, provider: Provider, inputs: 
     stack.create()
     devices = {"root": {**ROOT, "pool": "pool"}} if path == "pool" else INSTANCE["devices"]
     profiles = ["k8s"] if path == "k8s" else []
-    Stack(
-        endpoint, InstanceProvider(), **{**INSTANCE, "profiles": profiles, "devices": devices, "wait_for": []}
-    ).create()
+    user = {**INSTANCE, "profiles": profiles, "devices": devices, "wait_for": [], "owner": "p/another/it"}
+    Stack(endpoint, InstanceProvider(), **user).create()
 
     with pytest.raises(LxdError, match=rf"^cannot delete .*{path} .*in use; it is used by instances/k3s1: remove "):
         stack.delete()
+
+
+def test_what_is_replaced_under_our_instances_goes_with_the_last_of_them(endpoint: Json, api: LxdApi) -> None:
+    """Pool, project and profiles: those that are there keep them, new ones are made elsewhere."""
+    inside = {**endpoint, "project": "cilium"}
+    pool, project = Stack(endpoint, StoragePoolProvider(), **POOL), Stack(endpoint, ProjectProvider(), **PROJECT)
+    profile = Stack(inside, ProfileProvider(), **PROFILE)
+    default = Stack(
+        inside, ProfileProvider(), **{**PROFILE, "name": "default", "adopt": "update"}, config={"user.a": "1"}
+    )
+    devices = {"eth0": ETH0, "root": {**ROOT, "pool": "pool"}}
+    node = Stack(inside, InstanceProvider(), **{**INSTANCE, "devices": devices, "profiles": ["default", "k8s"]})
+    for stack in (pool, project, profile, default, node):
+        stack.create()
+
+    for stack in (pool, default, profile, project):
+        stack.delete()
+
+    assert {("storage-pools", "", "pool"), ("projects", "", "cilium"), ("profiles", "cilium", "k8s")} <= {*api.entities}
+    assert api.entities["profiles", "cilium", "default"]["config"] == {}
+    node.delete()
+    left = [key for key in api.entities if "cilium" in key or "pool" in key]
+    assert left == [("profiles", "cilium", "default")], "which the pretend LXD keeps"
+
+
+def test_a_profile_whose_disk_our_instances_have_stays_as_it_is_until_they_go(endpoint: Json, api: LxdApi) -> None:
+    """As earlier versions have made them: neither another pool nor a deletion takes their disk away."""
+    api.add("storage-pools", "another", {"driver": "dir"})
+    given = {**PROFILE, "name": "default", "adopt": "update", "devices": {"root": ROOT}}
+    profile = Stack(endpoint, ProfileProvider(), **given)
+    profile.create()
+    node = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": {"eth0": ETH0}, "profiles": ["default"]})
+    node.create()
+    key = ("profiles", "default", "default")
+
+    elsewhere = {"root": {**ROOT, "pool": "another"}}
+    assert not profile.provider.diff("", profile.outs, profile.inputs(devices=elsewhere)).changes
+    profile.update(devices=elsewhere, config={"user.a": "1"})
+    assert api.entities[key]["devices"] == {"root": ROOT}
+    profile.delete()
+    assert api.entities[key]["devices"] == {"root": ROOT}
+    node.delete()
+    assert (api.entities[key]["devices"], api.entities[key]["config"]) == ({}, {})
+
+
+def test_what_others_use_is_not_left_but_said(endpoint: Json, api: LxdApi) -> None:
+    pool = Stack(endpoint, StoragePoolProvider(), **POOL)
+    pool.create()
+    api.add("instances", "theirs", {"devices": {"root": {**ROOT, "pool": "pool"}}, "profiles": [], "status": "Stopped"})
+
+    with pytest.raises(LxdError, match="it is used by instances/theirs: remove those first"):
+        pool.delete()
 
 
 def test_project_with_an_image_that_lxd_cached_is_deleted(endpoint: Json, api: LxdApi) -> None:

@@ -14,6 +14,7 @@ INPUTS = {
     "ssh_host_key": "ssh-ed25519 BBBB",
     "image": "ubuntu:22.04",
     "pool": "default",
+    "project": "default",
     "__provider": "x",
 }
 UPDATED = {"mac_address": UNKNOWN, "ssh_host_key": UNKNOWN, "pool": UNKNOWN, "image": "ubuntu:24.04"}

@@ -12,6 +12,8 @@ from pulumi import dynamic
 from pulumi.output import UNKNOWN
 
 import lxd_resources as lxd
+from lxd_resources import instance
+from lxd_resources.client import LxdError
 from lxd_resources.entity import Provider
 from lxd_resources.forward import ForwardProvider
 from lxd_resources.instance import InstanceProvider
@@ -65,6 +67,12 @@ ALL = [
     (ForwardProvider(), FORWARD),
 ]
 ids = [provider.kind for provider, _ in ALL]
+
+
+@pytest.fixture(autouse=True)
+def first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No instance of another test is about to be made anew."""
+    monkeypatch.setattr(instance, "_made_anew", {})
 
 
 def failures(provider: Provider, **news: Any) -> list[tuple[str, str]]:
@@ -159,6 +167,21 @@ def test_what_only_creation_decides_changes_nothing(
     result = provider.diff("", outs(provider, inputs), {**provider.check({}, inputs).inputs, **change})
 
     assert (result.changes, result.replaces) == (False, [])
+
+
+def test_one_instance_is_made_anew_at_a_time() -> None:
+    """Those of another generation wait for their turn by themselves."""
+    provider = InstanceProvider()
+
+    def anew(name: str, **change: Any) -> list[str] | None:
+        olds = outs(provider, {**WITH_ADDRESS, "name": name})
+        return provider.diff("", olds, {**olds, **change}).replaces
+
+    assert anew("k3s1", generation=2.0) == ["generation"]
+    assert anew("k3s2", generation=2.0, devices=eth0("10.0.0.3")) == ["generation", "devices"]
+    with pytest.raises(LxdError, match=r"^k3s3 has another address .* at the same time as k3s1, k3s2\. Change one"):
+        anew("k3s3", devices=eth0("10.0.0.4"))
+    assert anew("k3s4") == []
 
 
 @pytest.mark.parametrize("another", [{"hostKey": "ssh-ed25519 AAAAD4"}, {"machine": "4712"}])
@@ -335,10 +358,10 @@ def graph() -> Graph:
         eth0: dict[str, pulumi.Input[str]] = {"type": "nic", "network": network.name, "ipv4.address": "10.0.0.2"}
         profile = lxd.Profile("profile", lxd=endpoint, name="k8s", devices={"root": root})
         profiles, devices = [profile.name], {"eth0": eth0}
-        instance = lxd.Instance(
+        node = lxd.Instance(
             "instance", lxd=endpoint, name="k3s1", image="ubuntu:22.04", profiles=profiles, devices=devices
         )
-        lxd.Identity("identity", instance, "ssh-ed25519 AAAAC3")
+        lxd.Identity("identity", node, "ssh-ed25519 AAAAC3")
         port = lxd.Port(protocol="tcp", listen_port=80, target_address="10.0.0.2", target_port=80)
         lxd.Forward("forward", lxd=endpoint, network=network.name, listen_address="192.0.2.1", ports=[port])
 

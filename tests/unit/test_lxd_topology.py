@@ -3,10 +3,13 @@
 import json
 from typing import Any
 
+import pulumi
 import pytest
 
 from settings.keys import public_key
+from tests.unit import graph
 from tests.unit.graph import (
+    DEV,
     HOST_ADDRESS,
     HOST_KEY,
     HOST_PUBLIC_KEY,
@@ -15,6 +18,8 @@ from tests.unit.graph import (
     Secret,
     dev,
     plain,
+    program,
+    registered,
     stack,
     values,
 )
@@ -148,6 +153,43 @@ def test_the_host_passes_the_api_on_to_the_first_server_alone() -> None:
         "connect": "tcp:127.0.0.1:6443",
     }
     assert [name for name, its in devices.items() if "kubernetes-api" in its] == ["k3s1"]
+
+
+ANEW = {
+    name: {"role": role, "address": f"10.26.23.{place}", "generation": generation}
+    for place, (name, role, generation) in enumerate(
+        [("a1", "agent", 1), ("a2", "agent", 3), ("a3", "agent", 1), ("a4", "agent", 2), ("s1", "server", 1)], start=11
+    )
+}
+
+
+def test_of_nodes_that_are_made_anew_one_waits_until_the_other_is_in_the_cluster() -> None:
+    its = stack(values(nodes=ANEW))
+    assert [its[name].inputs["generation"] for name in ANEW] == [1, 3, 1, 2, 1]
+    joined = {name: {before for before in its.before(its[name]) if before.endswith("-joined")} for name in ANEW}
+    assert joined == {"a1": set(), "a2": set(), "a3": set(), "a4": {"a2-joined"}, "s1": set()}
+    servers = {f"s{n}": {"role": "server", "address": f"10.26.23.2{n}", "generation": 2} for n in (1, 2, 3)}
+    its = stack(values(nodes=servers))
+    assert "s1-k3s-server" in its.before(its["s2"])
+    assert "s2-joined" in its.before(its["s3"])
+
+
+def test_a_node_of_the_old_kind_is_named_with_what_makes_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", said.append)
+    registered(program(DEV))
+    assert said == []
+
+    made_of = {"image": "ubuntu:20.04", "pool": "old"}
+    known = graph.answer
+    monkeypatch.setattr(
+        graph, "answer", lambda its: {**known(its), **(made_of if its.name in ("k3s2", "k3s2-identity") else {})}
+    )
+    registered(program(DEV))
+    assert said == [
+        "k3s2 is of lxd.image ubuntu:20.04, lxd.storagePool.name old; what is configured now is for nodes that are "
+        "made from now on. nodes.k3s2.generation: 2 makes it anew"
+    ]
 
 
 def test_nodes_are_protected_by_configuration() -> None:

@@ -1,0 +1,108 @@
+"""What nodes are made of changes: those that are there stay, and one at a time is made anew when it is asked for.
+
+The tests are one story on one stack and run in order.
+"""
+
+import json
+
+import pytest
+
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, needs_pulumi]
+
+
+def made_of(stack: World, name: str) -> tuple[str, str, str]:
+    """Project, pool and image of a node."""
+    (found,) = (
+        (key[1], its) for key, its in stack.host.lxd.entities.items() if (key[0], key[2]) == ("instances", name)
+    )
+    return found[0], found[1]["devices"]["root"]["pool"], found[1]["config"]["user.pulumi.image"]
+
+
+def order(stack: World) -> list[str]:
+    """What the last run did, and to what, in order."""
+    log = (stack.folder / f"{stack.runs}.events").read_text().splitlines()
+    steps = (json.loads(line).get("resOutputsEvent", {}).get("metadata", {}) for line in log)
+    return [f"{step['op']} {step['urn'].rpartition('::')[2]}" for step in steps if step]
+
+
+OLD, NEW = ("default", "default", "ubuntu:22.04"), ("lab", "fast", "ubuntu:24.04")
+
+
+def test_up(stack: World) -> None:
+    stack.up()
+    assert {made_of(stack, node) for node in ("k3s1", "k3s2", "k3s3")} == {OLD}
+
+
+def test_another_image_pool_and_project_are_for_nodes_to_come(stack: World) -> None:
+    stack.setting("lxd").update(image="ubuntu:24.04", project="lab", storagePool={"name": "fast"})
+    done = stack.as_foreseen()
+    profiles = {"topology-profile-default": "replace", "topology-profile-k8s": "replace"}
+    changed = {"topology-project": "create", "topology-pool": "replace", "topology-bridge": "update", **profiles}
+    assert done.operations == changed
+    old = "lxd.image ubuntu:22.04, lxd.storagePool.name default, lxd.project default"
+    said = f"k3s2 is of {old}; what is configured now is for nodes that are made from now on. nodes.k3s2.generation: 2 "
+    assert said in stack.pulumi("preview").output
+    stack.unchanged()
+    assert {made_of(stack, node) for node in ("k3s1", "k3s2", "k3s3")} == {OLD}
+
+
+def test_a_node_of_another_generation_is_drained_removed_made_and_joined(stack: World) -> None:
+    stack.setting("nodes")["k3s2"]["generation"] = 2
+    stack.setting("nodes")["k3s3"]["generation"] = 2
+    done = stack.as_foreseen()
+    for node in ("k3s2", "k3s3"):
+        replaced = {name: done.operations.pop(name) for name in (node, f"{node}-identity", f"{node}-finalizer")}
+        assert set(replaced.values()) == {"replace"}
+        again = {name: done.operations.pop(name) for name in (f"{node}-{s}" for s in ("mounts", "k3s-agent", "joined"))}
+        assert set(again.values()) == {"update"}
+    assert not {"k3s1", "k3s-provider", "cilium-release"} & done.operations.keys()
+    steps = order(stack)
+    story = [
+        step
+        for node in ("k3s2", "k3s3")
+        for step in (
+            f"delete-replaced {node}-finalizer",
+            f"delete-replaced {node}",
+            f"create-replacement {node}",
+            f"create-replacement {node}-finalizer",
+            f"update {node}-joined",
+        )
+    ]
+    assert [step for step in steps if step in story] == story, "and one after the other"
+    assert stack.established()
+    assert (made_of(stack, "k3s2"), made_of(stack, "k3s1")) == (NEW, OLD)
+    assert "k3s2 is of" not in done.output
+    stack.unchanged()
+
+
+def test_another_address_is_another_node(stack: World) -> None:
+    stack.setting("nodes")["k3s3"]["address"] = "10.26.23.23"
+    done = stack.as_foreseen()
+    assert (done.operations["k3s3"], done.operations["k3s3-finalizer"]) == ("replace", "replace")
+    session = stack.outputs()["bgp"]["sessions"]["k3s3"]
+    assert (session["address"], session["state"]) == ("10.26.23.23", "Established")
+    stack.unchanged()
+
+
+def test_what_the_nodes_cannot_bear_is_refused_before_anything_is_done(stack: World) -> None:
+    stack.setting("nodes")["k3s2"]["address"] = "10.26.23.22"
+    stack.setting("nodes")["k3s3"]["address"] = "10.26.23.24"
+    refused = stack.pulumi("preview")
+    assert refused.code != 0
+    assert "has another address and would be made anew at the same time as" in refused.output
+    stack.setting("nodes")["k3s2"]["address"], stack.setting("nodes")["k3s3"]["address"] = "10.26.23.12", "10.26.23.23"
+
+    stack.setting("lxd")["bridge"]["address"] = "10.26.23.2/24"
+    refused = stack.pulumi("preview")
+    assert refused.code != 0
+    assert "ipv4.address 10.26.23.1/24 of lxdbr0 cannot become 10.26.23.2/24 under the instances" in refused.output
+    stack.setting("lxd")["bridge"]["address"] = "10.26.23.1/24"
+    stack.unchanged()
+
+
+def test_what_was_left_goes_with_the_last_that_uses_it(stack: World) -> None:
+    assert ("storage-pools", "", "default") in stack.host.lxd.entities
+    stack.destroyed()
+    assert set(stack.host.lxd.entities) == {("projects", "", "default"), ("profiles", "default", "default")}
