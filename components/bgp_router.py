@@ -114,7 +114,8 @@ class BgpRouter(pulumi.ComponentResource):
             stdin=conf,
             delete=Script("frr_restore.sh"),
         )
-        self.peer_address = configured.stdout
-        self.peer_asn = configured.stdout.apply(lambda _: args["asn"])
+        # By its ID, which an update leaves: a preview of one knows both.
+        self.peer_address = configured.id.apply(lambda _: args["address"])
+        self.peer_asn = configured.id.apply(lambda _: args["asn"])
         self.fingerprint = fingerprint(conf, configured.stdout)
         self.register_outputs({"peerAddress": self.peer_address, "peerAsn": self.peer_asn})

@@ -25,7 +25,7 @@ class FinalizerProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
-        take(_news["machine"])
+        take(_news["machine"], _olds["machine"])
         here = not is_elsewhere(_olds["machine"], _news["machine"])
         return dynamic.DiffResult(
             changes=any(_olds.get(key) != value for key, value in _news.items() if key != "__provider"),

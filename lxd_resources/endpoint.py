@@ -41,10 +41,14 @@ def is_elsewhere(old: Any, new: Any) -> bool:
     return "machine" in old and new.get("machine") != old["machine"]  # earlier versions did not keep it
 
 
-def take(way: Any) -> None:
-    """Remember how a machine is reached in this run: by then address and key in the state may be of yesterday."""
+def take(way: Any, before: Any) -> None:
+    """Remember how a machine is reached in this run: by then address and key in the state may be of yesterday.
+
+    `before`: the way in the state. It is no news, and the engine asks about it too: what would a replacement of another
+    resource make of this one as it is?
+    """
     if not isinstance(way, Unknown) and not any(isinstance(part, Unknown) for part in way.values()):
-        _ways[_machine(way)] = way
+        _ways[_machine(way)] = _ways.get(_machine(way), way) if way == before else way
 
 
 def newest(way: dict[str, Any]) -> dict[str, Any]:

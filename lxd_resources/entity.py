@@ -153,7 +153,7 @@ class Provider(dynamic.ResourceProvider):
         return dynamic.CheckResult(inputs, [dynamic.CheckFailure(key, reason) for key, reason in problems])
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
-        take(_news["lxd"])
+        take(_news["lxd"], _olds["lxd"])
         if is_elsewhere(_olds["lxd"], _news["lxd"]):
             return dynamic.DiffResult(changes=True, replaces=[], delete_before_replace=True)
         wanted = self.kept(_olds, _news)

@@ -231,6 +231,8 @@ class LxdApi:
         if kind == "instances":
             return self._done(self._delete_instance, key, shown)
         del self.entities[key]
+        if kind == "projects":
+            del self.entities["profiles", name, "default"]
         return {"metadata": None}
 
     def _users(self, kind: str, project: str, name: str) -> Iterator[str]:

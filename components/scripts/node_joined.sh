@@ -1,7 +1,16 @@
-# Wait until the cluster knows a node. It is not Ready yet: that takes the network, which comes with Cilium.
+# Wait until the cluster knows a node. It is Ready with the network only, which comes with Cilium: so that is awaited
+# where another node is.
 # usage: node_joined.sh NAME SECONDS
 name=$1 limit=$2
-await "$limit" "node $name in the cluster" k3s kubectl get node "$name" -o name || {
+joined() {
+    nodes=$(k3s kubectl get nodes --no-headers 2>&1) || { echo "$nodes" && return 1; }
+    echo "$nodes" | awk -v name="$name" '
+        { print; ready = $2 ~ /^Ready/ }
+        $1 == name { there = 1; is_ready = ready; next }
+        ready { network = 1 }
+        END { exit !(there && (is_ready || !network)) }'
+}
+await "$limit" "node $name in the cluster, Ready if others are" joined || {
     k3s kubectl get nodes -o wide >&2 || true
     exit 1
 }

@@ -8,6 +8,8 @@ from tests.engine.world import World
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("stack"), monkeypatch) as stack:
-        yield stack
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Of the file's `CONFIGURATION`, if it says one."""
+    file = getattr(request.module, "CONFIGURATION", "Pulumi.dev.yaml")
+    with pytest.MonkeyPatch.context() as monkeypatch, World(tmp_path_factory.mktemp("stack"), monkeypatch, file) as its:
+        yield its

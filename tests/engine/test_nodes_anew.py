@@ -11,6 +11,8 @@ from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
+CONFIGURATION = "Pulumi.local.yaml"  # where all is deleted one by one
+
 
 def made_of(stack: World, name: str) -> tuple[str, str, str]:
     """Project, pool and image of a node."""

@@ -53,7 +53,7 @@ def unchanged(provider: Provider, outs: Props) -> bool:
     return read == outs and not provider.diff("", outs, inputs).changes
 
 
-OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool"}
+OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool", "project"}
 
 
 @pytest.fixture
@@ -91,6 +91,20 @@ def test_pool(make: Make, query: Query) -> None:
     StoragePoolProvider().delete("", outs)
     StoragePoolProvider().delete("", outs)
     assert StoragePoolProvider().read("", outs).id is None
+
+
+def test_what_is_replaced_under_an_instance_goes_with_it(
+    make: Make, pool: Props, network: Props, image: str, query: Query
+) -> None:
+    profile = make(ProfileProvider(), name="cbtest", devices={})
+    outs = make(InstanceProvider(), **node(pool, network, image, profiles=["default", "cbtest"], wait_for=[]))
+
+    StoragePoolProvider().delete("", pool)
+    ProfileProvider().delete("", profile)
+    assert query("GET", "storage-pools/cbtest")["config"]["user.pulumi.left"] == "true"
+    InstanceProvider().delete("", outs)
+    assert "/1.0/storage-pools/cbtest" not in query("GET", "storage-pools")
+    assert not [url for url in query("GET", f"profiles?project={PROJECT}") if "/cbtest" in url]
 
 
 def test_network_with_address_chosen_by_lxd(make: Make) -> None:

@@ -5,18 +5,29 @@ import pytest
 from tests.scripts.machine import Machine
 
 
-def test_waits_until_a_node_has_joined(machine: Machine) -> None:
-    machine.fake("k3s", '[ -e "$STATE/asked" ] && echo node/k3s2 && exit; : >"$STATE/asked"; exit 1')
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("k3s1 NotReady", "k3s1 NotReady\nk3s2 NotReady"),  # as without a network
+        ("k3s1 Ready\nk3s22 Ready", "k3s1 NotReady\nk3s2 Ready,SchedulingDisabled"),
+        ("k3s1 Ready\nk3s2 NotReady", "k3s1 Ready\nk3s2 Ready"),
+    ],
+)
+def test_waits_until_a_node_has_joined_and_is_ready_where_others_are(machine: Machine, first: str, then: str) -> None:
+    machine.fake("k3s", f"[ -e \"$STATE/asked\" ] && echo '{then}' && exit; : >\"$STATE/asked\"; echo '{first}'")
     done = machine.run("node_joined.sh", "k3s2", "5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2\n", "")
-    assert [line for line in machine.ran if line.startswith("k3s")] == ["k3s kubectl get node k3s2 -o name"] * 2
+    assert [line for line in machine.ran if line.startswith("k3s")] == ["k3s kubectl get nodes --no-headers"] * 2
 
 
-def test_says_which_nodes_there_are_instead(machine: Machine) -> None:
-    machine.fake("k3s", '[ "$3" = nodes ] && echo "k3s1 NotReady" && exit; echo "nodes k3s2 not found"; exit 1')
+@pytest.mark.parametrize("answer", ["echo 'connection refused'; exit 1", "echo 'k3s1 NotReady'"])
+def test_says_which_nodes_there_are_instead(machine: Machine, answer: str) -> None:
+    machine.fake("k3s", f'[ "$5" = wide ] && echo "k3s1 NotReady wide" && exit; {answer}')
     done = machine.run("node_joined.sh", "k3s2", "1")
     assert done.returncode == 1
-    assert done.stderr == ("node k3s2 in the cluster: not within 1 s; last seen: nodes k3s2 not found\nk3s1 NotReady\n")
+    seen = "connection refused" if "refused" in answer else "k3s1 NotReady"
+    said = f"node k3s2 in the cluster, Ready if others are: not within 1 s; last seen: {seen}\n"
+    assert done.stderr == f"{said}k3s1 NotReady wide\n"
 
 
 def cluster(machine: Machine, nodes: str, drain: str = "") -> None:

@@ -25,8 +25,8 @@ def test_a_command_that_hangs_is_ended_with_what_was_awaited(machine: Machine) -
     done = machine.run("node_joined.sh", "k3s2", "50", seconds=1)
     assert done.returncode == 124
     assert done.stderr.endswith(
-        "node_joined.sh: stopped by its time limit, or by a newer run, while it awaited node k3s2 in the cluster; "
-        "last seen: connection refused\n"
+        "node_joined.sh: stopped by its time limit, or by a newer run, while it awaited node k3s2 in the cluster, "
+        "Ready if others are; last seen: connection refused\n"
     )
 
 

@@ -154,6 +154,7 @@ def test_it_runs_by_the_way_that_its_machine_has_today(machines: tuple[Machine, 
     host, _ = machines
     old = props(host.way(port=1.0))
     assert FinalizerProvider().diff("", old, props(host.way())).changes
+    FinalizerProvider().diff("", old, old)  # as the engine asks about what a replacement takes along
     FinalizerProvider().delete("", old)
     assert host.commands == ["undo"]
 
