@@ -271,7 +271,7 @@ proof = Proof(
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
-        "rests_on": [part.fingerprint for part in (firewall, router, cluster, cilium, pods, fcdemo) if part],
+        "rests_on": [part.fingerprint for part in (host, firewall, router, cluster, cilium, pods, fcdemo) if part],
         "timeout_seconds": its.proof.timeout_seconds,
     },
 )

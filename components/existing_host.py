@@ -5,6 +5,7 @@ from typing import TypedDict
 import pulumi
 
 from components.address import in_url, is_loopback
+from components.fingerprint import fingerprint
 from components.remote import Connection
 
 
@@ -32,6 +33,8 @@ class ExistingHost(pulumi.ComponentResource):
     """The command that logs in."""
     api_listen: str
     """Where on the host the Kubernetes API listens, as in a URL: loopback alone where the host is reached by it."""
+    fingerprint: pulumi.Output[str]
+    """Another one for another machine; a secret."""
     machine: pulumi.Resource | None
     """None: nothing on this host dies with it, all is deleted one by one."""
 
@@ -46,6 +49,7 @@ class ExistingHost(pulumi.ComponentResource):
             host_key=args["host_key"],
             private_key=args["private_key"],
         )
+        self.fingerprint = fingerprint(self.connection.identity)
         self.ssh = pulumi.Output.from_input(f"ssh -p {args['port']} {args['user']}@{args['address']}")
         version6 = in_url(args["address"]) != args["address"]
         if is_loopback(args["address"]):

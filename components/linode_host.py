@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import pulumi
 from pulumi.output import Unknown
 
+from components.fingerprint import fingerprint
 from components.host_key import HostKey
 from components.remote import Connection
 
@@ -60,6 +61,8 @@ class LinodeHost(pulumi.ComponentResource):
     """The command that logs in."""
     api_listen: str
     """Address of the host that the Kubernetes API listens on."""
+    fingerprint: pulumi.Output[str]
+    """Another one for another VM, and for one that was resized and so started again; a secret."""
     machine: pulumi.Resource | None
     """What everything on the host dies with: its pinned key, which goes with the VM, and with another in its place."""
 
@@ -138,6 +141,7 @@ class LinodeHost(pulumi.ComponentResource):
             machine=instance.id,
             owned=True,
         )
+        self.fingerprint = fingerprint(self.connection.identity, args["type"])
         self.ssh = pulumi.Output.format("ssh root@{0}", self.address)
         self.api_listen = "0.0.0.0"  # noqa: S104  behind the firewall
         self.register_outputs({"address": self.address})

@@ -7,6 +7,7 @@ from typing import Any, TypedDict
 import pulumi
 
 from components import remote
+from components.boot import Boot
 from components.fingerprint import fingerprint
 from components.node import Node
 from components.remote import Connection, Script
@@ -37,7 +38,8 @@ class Proof(pulumi.ComponentResource):
     """Every node's session Established, each of the stack's LoadBalancer addresses a route of the host's kernel, an
     HTTP answer.
 
-    Asked of FRR, the kernel and the Service itself, on the host; what does not hold in time fails the `up`.
+    Asked of FRR, the kernel and the Service itself, on the host; what does not hold in time fails the `up`. A refresh
+    that finds that the host was restarted makes the next `up` ask again.
     """
 
     load_balancer_ips: pulumi.Output[dict[str, str]]
@@ -49,24 +51,33 @@ class Proof(pulumi.ComponentResource):
 
     def __init__(self, name: str, args: ProofArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Proof", name, None, opts)
-        limit = args["timeout_seconds"]
+        limit, connection = args["timeout_seconds"], args["connection"]
+        on_host = pulumi.ResourceOptions(parent=self, deleted_with=args["machine"])
+        boot = Boot(
+            f"{name}-boot",
+            machine=connection.way(),
+            identity=connection.identity,
+            command=Script("booted.sh").command(connection.user, f"{name}-boot"),
+            opts=on_host,
+        )
+        rests_on = [boot.started, *args["rests_on"]]
         addresses = remote.run(
             f"{name}-addresses",
             Script("load_balancer_ips.py", [str(limit), args["pool"], *args["services"]], limit + 60),
             args["server"].connection,
             pulumi.ResourceOptions(parent=self, deleted_with=args["server"].machine),
-            again=args["rests_on"],
+            again=rests_on,
         )
         nodes = pulumi.Output.json_dumps(args["nodes"])
         own = json.dumps(list(args["services"]))
         proven = remote.run(
             f"{name}-routes",
             Script("proof.py", [str(limit), nodes, addresses.stdout, own, *args["http"]], limit + 60),
-            args["connection"],
-            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
-            again=args["rests_on"],
+            connection,
+            on_host,
+            again=rests_on,
         )
         self.load_balancer_ips = addresses.stdout.apply(json.loads)
         self.report = proven.stdout.apply(json.loads)
-        self.fingerprint = fingerprint(proven.stdout, *args["rests_on"])
+        self.fingerprint = fingerprint(proven.stdout, *rests_on)
         self.register_outputs({"loadBalancerIps": self.load_balancer_ips, "report": self.report})

@@ -124,7 +124,7 @@ class LxdSettings(_Model):
     storage_pool: StoragePoolSettings = StoragePoolSettings()
     bridge: BridgeSettings = BridgeSettings()
     image: LxdImage = "ubuntu:22.04"
-    """Image of nodes to come: `ubuntu:NAME`, or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
+    """Image of nodes to come: `ubuntu:NAME` or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
     login_user: Word = "ubuntu"
     """User that the image's cloud-init gives the SSH key to."""
     timeout_seconds: Seconds = 600

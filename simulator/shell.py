@@ -101,6 +101,10 @@ class Shell:
             state.pop("owner", None)
         return ""
 
+    def booted_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            return str(state.get("boot", "first start"))
+
     def lxd_install_sh(self, stdin: str, limit: str) -> str:
         with memory.opened("host") as state:
             state["lxd"] = True

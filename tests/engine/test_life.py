@@ -50,6 +50,16 @@ def test_nothing_changes_by_itself(stack: World) -> None:
     assert done.code == 0, done.output
 
 
+def test_a_host_that_was_restarted(stack: World) -> None:
+    with memory.opened("host") as state:
+        state["boot"] = "second start"
+    stack.unchanged()  # nobody has looked
+    assert stack.pulumi("refresh", "--yes", "--skip-preview").code == 0
+    assert stack.up().operations == updates("proof-addresses", "proof-routes")
+    with memory.opened("host") as state:
+        del state["boot"]
+
+
 def test_replicas(stack: World) -> None:
     stack.setting("fcdemo")["replicas"] = 2
     assert stack.up().operations == updates("fcdemo-deployment", "proof-addresses", "proof-routes")
@@ -102,7 +112,7 @@ def test_cilium_version(stack: World) -> None:
 
 def test_host_size(stack: World) -> None:
     stack.setting("host")["type"] = "g7-highmem-2"
-    assert stack.up().operations == updates("host-instance")
+    assert stack.up().operations == updates("host-instance", "proof-addresses", "proof-routes", "exposure-urls")
 
 
 def test_node_added(stack: World) -> None:

@@ -381,6 +381,8 @@ def answer(its: Registered) -> dict[str, Any]:
             return {"ipv4s": [HOST_ADDRESS]}
         case "cilium-bgp:HostKey":
             return {"key": HOST_KEY}
+        case "cilium-bgp:Boot":
+            return {"started": "first start"}
         case "cilium-bgp:RandomHex":
             return {"value": BGP_PASSWORD if its.additional_secret_outputs else "0f" * 8}
         case "lxd:Instance":

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from tests.unit import graph
 from tests.unit.graph import (
     BGP_PASSWORD,
+    DEV,
     SSH_KEY,
     Graph,
     Registered,
@@ -15,6 +17,7 @@ from tests.unit.graph import (
     plain,
     stack,
     strings,
+    taken_apart,
     values,
 )
 
@@ -52,6 +55,20 @@ def test_the_time_limit_is_configured() -> None:
     quick = stack(values(proof={"timeoutSeconds": 7}))
     assert [quick[name].ran().parameters[0] for name in PROVEN] == ["7", "7"]
     assert not [name for name in PROVEN if "triggers" in quick[name].inputs], "a trigger would replace it"
+
+
+def test_the_hosts_starts_are_what_it_rests_on_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    boot = dev()["proof-boot"]
+    assert boot.type == "pulumi-python:dynamic/cilium-bgp:Boot"
+    assert taken_apart(boot.inputs["command"]).file == "booted.sh"
+    assert isinstance(boot.inputs["machine"], Secret)
+    assert boot.inputs["identity"] == "4711 ssh-ed25519 AAAAhost"
+    assert boot.deleted_with == dev()["host-key"].urn
+    again = graph.answer
+    second = {"started": "second start"}
+    monkeypatch.setattr(graph, "answer", lambda its: second if its.name == "proof-boot" else again(its))
+    after = graph.registered(graph.program(values()))
+    assert [name for name in PROVEN if after[name].inputs["stdin"] == dev()[name].inputs["stdin"]] == []
 
 
 def dev_with(**roots: Any) -> Graph:
@@ -94,6 +111,7 @@ CHANGES = [
     *((control_plane_with, change) for change in BOTH),
     (dev_with, {"k3s": {"version": "v1.26.0+k3s1"}}),
     (dev_with, {"cilium": {"version": "1.13.4"}}),
+    (dev_with, {"host": {**DEV["host"], "type": "g7-highmem-2"}}),
     (control_plane_with, {"password": "another"}),
     (control_plane_with, {"bgp": {"connectRetryTimeSeconds": 7}}),
     (control_plane_with, {"bgp": {"gracefulRestart": False}}),
