@@ -20,7 +20,7 @@ class BootProvider(dynamic.ResourceProvider):
     serialize_as_secret_always = False
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
-        take(_news["machine"])
+        take(_news["machine"], _olds["machine"])
         asked = {key: _news[key] for key in ("identity", "machine", "command")}
         known = {key: value for key, value in asked.items() if not isinstance(value, Unknown)}
         return dynamic.DiffResult(changes=any(_olds.get(key) != value for key, value in known.items()))

@@ -90,7 +90,11 @@ WHOLE = {
         "fcdemo-deployment": f"{KUBERNETES}:apps/v1:Deployment",
         "fcdemo-service": f"{KUBERNETES}:core/v1:Service",
     },
-    "Proof proof": {"proof-addresses": COMMAND, "proof-routes": COMMAND},
+    "Proof proof": {
+        "proof-boot": "pulumi-python:dynamic/cilium-bgp:Boot",
+        "proof-addresses": COMMAND,
+        "proof-routes": COMMAND,
+    },
     "Exposure exposure": {},
 }
 
