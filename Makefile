@@ -19,9 +19,10 @@ python:
 test: setup
 	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos' --cov --cov-fail-under=95
 
-# What is killed anywhere is made good by the next run.
+# What is killed anywhere is made good by the next run: scripts at every step, KILLS of an `up` at any moment.
+KILLS ?= 200
 chaos: setup
-	pytest -n 4 -m chaos
+	KILLS=$(KILLS) pytest -n 4 -m chaos
 
 # The tests against a real LXD: one that runs already, or one that is started for them.
 test-lxd: python

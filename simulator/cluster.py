@@ -139,11 +139,19 @@ def register(state: Properties) -> None:
 
 
 def uninstall(wanted: Properties) -> None:
+    """What a release brought goes, then its record; one that hangs is cut off between the two."""
+    key = f"{wanted['namespace']}/{wanted['name']}"
+    hangs = f"Release/{key}" in memory.faults("hang")
     with opened() as state:
-        if not state["releases"].pop(f"{wanted['namespace']}/{wanted['name']}", None):
+        if key not in state["releases"]:
             raise ClusterError(f"uninstall: Release not loaded: {wanted['name']}: release: not found")
+        state["releases"][key]["info"]["status"] = "uninstalling"
         for brought in services(wanted):
             state["objects"].pop(key_of(brought), None)
+        if not hangs:
+            del state["releases"][key]
+    if hangs:
+        raise ClusterError("context deadline exceeded")
 
 
 def chart(wanted: Properties) -> Properties:

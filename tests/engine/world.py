@@ -93,8 +93,9 @@ class World:
         content["config"].pop(f"{PREFIX}{root}", None)  # is set anew
         file.write_text(yaml.safe_dump(content, sort_keys=False))
 
-    def pulumi(self, *arguments: str, at: str = "", do: Callable[[int], object] | None = None) -> Done:
-        """Run the engine; once `at` appears in its event log, `do` something to it (given its process ID)."""
+    def pulumi(self, *arguments: str, at: str | int = "", do: Callable[[int], object] | None = None) -> Done:
+        """Run the engine; once `at` appears in its event log, or as many events are there, `do` something to it (given
+        its process ID)."""
         missing = needed_secrets(self.config).keys() - self.secrets.keys()
         self.secrets |= {key: CANARIES[key.removeprefix(PREFIX)] for key in missing}
         file = configured(self.folder, self.config, self.secrets, {})
@@ -113,7 +114,8 @@ class World:
             self.seen |= processes()
             if time.monotonic() > end:
                 kill(child.pid)
-            if do and log.exists() and at in log.read_text():
+            events = log.read_text() if do and log.exists() else ""
+            if do and events and (at in events if isinstance(at, str) else events.count("\n") >= at):
                 do(child.pid)
                 do = None
             time.sleep(0.05 if do else 0.2)
@@ -121,6 +123,10 @@ class World:
         self.seen |= {written.read_text(), events}
         assert time.monotonic() < end, f"pulumi {arguments} did not end within {SECONDS} s:\n{written.read_text()}"
         return Done(child.returncode, written.read_text(), operations(events))
+
+    def events(self) -> int:
+        """How many the last run of `up` or the like has logged."""
+        return (self.folder / f"{self.runs}.events").read_text().count("\n")
 
     def begin(self, configuration: Path) -> None:
         """Take up a stack by its configuration file, secrets and all."""

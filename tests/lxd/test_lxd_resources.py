@@ -212,7 +212,7 @@ def test_instance(make: Make, pool: Props, network: Props, image: str, subnet: s
 
 
 def test_pool_in_use_says_by_what(make: Make, pool: Props, network: Props, image: str) -> None:
-    make(InstanceProvider(), **node(pool, network, image, wait_for=[]))
+    make(InstanceProvider(), **node(pool, network, image, wait_for=[], owner="test/another/it"))
 
     with pytest.raises(LxdError, match=rf"it is used by instances/node1\?project={PROJECT}"):
         StoragePoolProvider().delete("", pool)
