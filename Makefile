@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench
+.PHONY: setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench bench-lab
 
 setup: python
 	@scripts/setup-pulumi
@@ -76,6 +76,10 @@ e2e: setup
 	pytest -m e2e -v --durations=0 tests/e2e
 	@scripts/setup-routers
 	pytest -m e2e -v -n 2 tests/scripts  # in namespaces of their own
+
+# The program in the lab against Ansible, and where a first up spends its time, for docs/performance-lab.md. About an hour.
+bench-lab: setup
+	@python -m scripts.bench_lab
 
 # Preview and no-op up against the engine's floor, simulated, for docs/performance.md. Best on a machine that is idle.
 bench: setup

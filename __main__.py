@@ -27,8 +27,7 @@ HUBBLE = ("kube-system/hubble-relay", "kube-system/hubble-ui")
 
 its = settings.load()
 
-# A run leaves little garbage among hundreds of thousands of objects that stay. Searching them again and again took a
-# sixth of the program's time, and half of it with 100 nodes.
+# A run leaves little garbage among hundreds of thousands of objects that stay: docs/performance.md has what it saves.
 gc.disable()
 
 private_key = pulumi.Output.secret(its.ssh_private_key)

@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 _SYSTEM = [
     *("systemd-sysv", "dbus", "udev", "ifupdown", "isc-dhcp-client", "iproute2", "iputils-ping", "netbase", "procps"),
-    *("openssh-server", "sudo", "ca-certificates", "kmod", "python3"),
+    *("openssh-server", "sudo", "ca-certificates", "kmod", "python3", "python3-apt"),
 ]
 _INSTALLED = [
     *("curl", "lxd", "lxd-client", "dnsmasq-base", "squashfs-tools", "uidmap"),

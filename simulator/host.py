@@ -7,6 +7,7 @@ the cloud's instance of that ID; hanging "ssh" accepts them and says nothing.
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,6 +132,8 @@ class PretendHost:
         self.started: Future[int] = Future()
 
     def __enter__(self) -> Self:
+        # asyncssh answers every channel that a client left open when it went, and asyncio warns of every such answer.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self.api = self.lxd.serve(self.api_socket)
         self.thread = threading.Thread(target=asyncio.run, args=(self.serve(),), daemon=True)
         self.thread.start()
