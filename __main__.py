@@ -6,6 +6,7 @@ import pulumi
 
 import settings
 import settings.preflight
+from components.access import Access
 from components.bgp_router import BgpRouter
 from components.cilium import Cilium
 from components.existing_host import ExistingHost
@@ -72,6 +73,17 @@ preflight = Preflight(
     {"connection": host.connection, "machine": host.machine, "wanted": settings.preflight.arguments(its)},
 )
 
+authorized_keys = list(dict.fromkeys([its.ssh_public_key, *its.authorized_keys]))
+Access(
+    "access",
+    {
+        "connection": host.connection,
+        "machine": host.machine,
+        "after": [preflight],
+        "authorized_keys": authorized_keys,
+    },
+)
+
 firewall = Firewall(
     "firewall",
     {
@@ -111,7 +123,7 @@ topology = LxdTopology(
         "image": its.lxd.image,
         "user": its.lxd.login_user,
         "private_key": private_key,
-        "authorized_keys": [its.ssh_public_key, lxd.public_key],
+        "authorized_keys": [*authorized_keys, lxd.public_key],
         "kernel_modules": lxd.kernel_modules,
         "nodes": {
             name: {"address": str(node.address), "generation": node.generation} for name, node in its.nodes.items()

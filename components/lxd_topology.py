@@ -48,7 +48,7 @@ class LxdTopologyArgs(TypedDict):
     private_key: pulumi.Input[str]
     """SSH private key that the nodes accept; a secret."""
     authorized_keys: Sequence[pulumi.Input[str]]
-    """SSH public keys that the nodes accept."""
+    """SSH public keys that the nodes accept, and no others."""
     kernel_modules: pulumi.Input[str]
     """Modules that the host could load, separated by commas."""
     nodes: Mapping[str, NodeArgs]
@@ -176,6 +176,8 @@ class LxdTopology(pulumi.ComponentResource):
             opts=child,
         )
 
+        home = "/root" if args["user"] == "root" else f"/home/{args['user']}"
+        authorized = pulumi.Output.all(*args["authorized_keys"]).apply(lambda keys: "".join(f"{key}\n" for key in keys))
         wanted = [args["image"], args["pool"], args["project"]]
         self.bridge = bridge.name
         self.nodes = {}
@@ -198,6 +200,8 @@ class LxdTopology(pulumi.ComponentResource):
                 image=args["image"],
                 profiles=[default.name, k8s.name],
                 devices=devices,
+                # What cloud-init reads at the first boot cannot change later.
+                files={f"{home}/.ssh/authorized_keys": authorized},
                 generation=its["generation"],
                 timeout_seconds=args["timeout_seconds"],
                 opts=pulumi.ResourceOptions.merge(

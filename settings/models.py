@@ -13,6 +13,7 @@ from settings.values import (
     AllowedCidr,
     Asn,
     Authentication,
+    AuthorizedKey,
     BridgeAddress,
     BridgeName,
     Chart,
@@ -290,6 +291,8 @@ class Settings(_Model):
     proof: ProofSettings = ProofSettings()
     protect: bool = False
     """Refuse to delete the Linode VM and the LXD instances."""
+    authorized_keys: tuple[AuthorizedKey, ...] = ()
+    """SSH public keys that may enter host and nodes besides `sshPrivateKey`'s, e.g. the next one's (docs/keys.md)."""
     ssh_private_key: str = Field("", repr=False, exclude=True)
     """Private key for host and nodes, OpenSSH or PEM, without passphrase. Always required."""
     bgp_password: str | None = Field(None, repr=False, exclude=True)

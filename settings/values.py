@@ -329,6 +329,16 @@ def _word(value: str) -> str:
     return value
 
 
+def _authorized_key(value: str) -> str:
+    kind, key = (*value.split(), "", "")[:2]
+    if "\n" in value.strip() or not _is_public_key(kind, key):
+        raise refusal(
+            f"{value[:40]!r} is not a public SSH key; nobody could log in with it. Write a .pub file's one line, "
+            "'ssh-ed25519 AAAA…', without options."
+        )
+    return f"{kind} {key}"
+
+
 def _host_key(value: str) -> str:
     words = value.split()
     place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
@@ -420,4 +430,5 @@ HostAddress = Annotated[str, AfterValidator(_host)]
 LinodeLabel = Annotated[str, AfterValidator(_linode_label)]
 Word = Annotated[str, AfterValidator(_word)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
+AuthorizedKey = Annotated[str, AfterValidator(_authorized_key)]
 HubbleMetric = Annotated[str, AfterValidator(_metric)]

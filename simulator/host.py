@@ -168,6 +168,13 @@ class PretendHost:
         with memory.opened("linode") as state:
             return next((id_ for id_, its in state.get("made", {}).items() if its["type"] == INSTANCE), None)
 
+    def first_keys(self, machine: str) -> list[str]:
+        """Who may log in as root when the machine is new."""
+        if not self.cloud:
+            return [self.public_key]
+        with memory.opened("linode") as state:
+            return list(state["made"][machine]["authorized_keys"])
+
     def rebuild(self) -> None:
         """The machine is installed anew, or another one answers at its address."""
         with memory.opened("host") as state:
@@ -181,7 +188,7 @@ class PretendHost:
             if state.get("machine") != machine:
                 state.clear()
                 if machine:
-                    state |= {"machine": machine, "host_key": new_key()}
+                    state |= {"machine": machine, "host_key": new_key(), "authorized_keys": self.first_keys(machine)}
                 self.lxd.forget()
                 with memory.opened("lxd") as entities:
                     entities.clear()
@@ -214,7 +221,7 @@ class PretendHost:
 
     async def greet(self, connection: socket.socket, node: Node | None) -> None:
         with memory.opened("host") as state:
-            its = state["nodes"][node.id] if node else {**state, "authorized_keys": [self.public_key]}
+            its = state["nodes"][node.id] if node else state
         with suppress(OSError, asyncssh.Error):
             await asyncssh.run_server(
                 connection,

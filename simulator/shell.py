@@ -101,6 +101,11 @@ class Shell:
             state.pop("owner", None)
         return ""
 
+    def authorized_keys_sh(self, stdin: str, user: str, machine: str, *keys: str) -> str:
+        with memory.opened("host") as state:
+            state["authorized_keys"] = list(keys)
+        return ""
+
     def booted_sh(self, stdin: str) -> str:
         with memory.opened("host") as state:
             return str(state.get("boot", "first start"))

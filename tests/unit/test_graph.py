@@ -39,6 +39,7 @@ WHOLE = {
         "preflight-host": COMMAND,
         "preflight-host-finalizer": FINALIZER,
     },
+    "Access access": {"access-authorized-keys": COMMAND},
     "LxdHost lxd": {
         "lxd-install": COMMAND,
         "lxd-kernel": COMMAND,

@@ -137,12 +137,23 @@ def test_a_node_has_its_fixed_address_and_the_profiles_in_order(name: str, addre
             "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address},
             "root": {"type": "disk", "path": "/", "pool": "default"},
         },
-        "files": {},
+        "files": {"/home/ubuntu/.ssh/authorized_keys": f"{public_key(SSH_KEY)}\n{HOST_PUBLIC_KEY}\n"},
         "generation": 1,
         "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
         "timeout_seconds": 600,
     }
     assert {"topology-profile-default", "topology-profile-k8s", "topology-bridge"} <= dev().before(dev()[name])
+
+
+def test_who_may_enter_is_written_into_each_node_and_on_the_host() -> None:
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh"
+    its = stack(values(authorizedKeys=[f"{key} me@laptop", public_key(SSH_KEY)]))
+    written = f"{public_key(SSH_KEY)}\n{key}\n{HOST_PUBLIC_KEY}\n"
+    for name in ("k3s1", "k3s2", "k3s3"):
+        assert its[name].inputs["files"] == {"/home/ubuntu/.ssh/authorized_keys": written}
+    ran = its["access-authorized-keys"].ran()
+    assert (ran.file, ran.parameters) == ("authorized_keys.sh", ("root", "own", public_key(SSH_KEY), key))
+    assert "preflight-host" in its.before(its["access-authorized-keys"])
 
 
 def test_the_host_passes_the_api_on_to_the_first_server_alone() -> None:
