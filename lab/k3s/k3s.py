@@ -1,14 +1,19 @@
 #!/usr/bin/python3
 """STAND-IN of k3s, of the cilium-bgp lab. It packages the real Kubernetes programs as k3s does, in as far as the lab
-needs: one server with an etcd, any number of agents that join by token, containerd with images from an archive.
+needs: servers with an etcd, of which the further ones join the first, any number of agents that join by token,
+containerd with images from an archive.
 
 usage: k3s server|agent [FLAGS]     flags as k3s's, also from /etc/rancher/k3s/config.yaml; run by units k3s, k3s-agent
        k3s kubectl|ctr ARGS...      also as links named kubectl and ctr
        k3s --version
 
-What k3s has and this has not: servicelb, flannel, network policies, kube-proxy, more than one server, the helm
-controller, metrics-server, local-path storage. Asked for one of those by leaving out its `disable`, it says so in the
-unit's journal and goes on.
+What k3s has and this has not: servicelb, flannel, network policies, kube-proxy, the helm controller, metrics-server,
+local-path storage, SQLite (a single server has an etcd too), node passwords. Asked for one of those by leaving out its
+`disable`, it says so in the unit's journal and goes on.
+
+As in k3s, a server with an empty datastore that names no other starts a cluster, whatever others do; one that names
+another joins it, with the server's token and not with the agents'; one with a datastore goes on with that. What servers
+share is kept in etcd, encrypted with the token: another token is refused. A server's etcd member goes with its node.
 """
 
 import argparse
@@ -28,7 +33,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import yaml
@@ -64,6 +69,7 @@ def parser(role: str) -> argparse.ArgumentParser:
     flags.add_argument("--node-ip")
     flags.add_argument("--node-label", action="append", default=[])
     if role == "server":
+        flags.add_argument("--agent-token", default=os.environ.get("K3S_AGENT_TOKEN"))
         flags.add_argument("--https-listen-port", default="6443")
         flags.add_argument("--write-kubeconfig-mode", default=os.environ.get("K3S_KUBECONFIG_MODE") or "600")
         flags.add_argument("--tls-san", action="append", default=[])
@@ -71,7 +77,13 @@ def parser(role: str) -> argparse.ArgumentParser:
         flags.add_argument("--service-cidr", default="10.43.0.0/16")
         flags.add_argument("--flannel-backend", default="vxlan")
         flags.add_argument("--disable", action="append", default=[])
-        for name in ("disable-network-policy", "disable-kube-proxy", "secrets-encryption", "cluster-init"):
+        for name in (
+            "disable-network-policy",
+            "disable-kube-proxy",
+            "secrets-encryption",
+            "cluster-init",
+            "cluster-reset",
+        ):
             flags.add_argument(f"--{name}", action="store_true")
     return flags
 
@@ -251,6 +263,13 @@ def join(server: str, token: str) -> Mapping[str, str]:
 
     Ends the program if the server does not accept the token, or is not the server that the token names.
     """
+    authority, bearer = trusted(server, token)
+    told: dict[str, str] = asked(server, token, authority, "configmaps/k3s-agent")["data"]
+    return told | {"serverCA": authority, "bootstrapToken": bearer}
+
+
+def trusted(server: str, token: str) -> tuple[str, str]:
+    """The server's authority (PEM), which the token names, and the bootstrap token to speak to it with."""
     url = urlsplit(server)
     if url.scheme != "https" or not url.hostname:
         fail(f"server must be https://HOST[:PORT], is {server}")
@@ -266,24 +285,30 @@ def join(server: str, token: str) -> Mapping[str, str]:
     )
     chain = re.findall(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", shown.stdout, re.DOTALL)
     if not chain:
-        fail(f"{address} does not answer as a server: {shown.stderr.strip()[-200:]}")
+        fail(f"failed to get CA certs: {address} does not answer as a server: {shown.stderr.strip()[-200:]}")
     wanted, secret = split_token(token)
     if wanted and hashlib.sha256(chain[-1].encode()).hexdigest() != wanted:
-        fail(f"the authority of {address} is not the one that the token names: a wrong token, or another server")
+        fail("token CA hash does not match the Cluster CA certificate hash: a wrong token, or another cluster")
     if not wanted:
         say(f"the token names no authority; trusting the one that {address} shows")
-    bearer = bootstrap_token(secret)
-    context = ssl.create_default_context(cadata=chain[-1])
+    return chain[-1], bootstrap_token(secret)
+
+
+def asked(server: str, token: str, authority: str, what: str) -> Any:
+    """An object of kube-system that who joins may read. Ends the program if the token does not allow it."""
+    context = ssl.create_default_context(cadata=authority)
+    bearer = bootstrap_token(split_token(token)[1])
     for _ in range(10):  # a server that has just started knows its own rules a moment later
-        connection = http.client.HTTPSConnection(address, timeout=20, context=context)
-        path = "/api/v1/namespaces/kube-system/configmaps/k3s-agent"
+        connection = http.client.HTTPSConnection(urlsplit(server).netloc, timeout=20, context=context)
+        path = f"/api/v1/namespaces/kube-system/{what}"
         connection.request("GET", path, headers={"Authorization": f"Bearer {bearer}"})
         answer = connection.getresponse()
         if answer.status == http.HTTPStatus.OK:
-            told: dict[str, str] = json.load(answer)["data"]
-            return told | {"serverCA": chain[-1], "bootstrapToken": bearer}
+            return json.load(answer)
         time.sleep(1)
-    fail(f"{server} refused the token (HTTP {answer.status}): it is not the one in {DATA}/server/node-token there")
+    fail(
+        f"{server} refused the token (HTTP {answer.status}): it is not the one of its servers, or one for agents alone"
+    )
 
 
 # --- node: containerd and kubelet -----------------------------------------------------------------------------------
@@ -386,8 +411,10 @@ def start_local_api(children: Children, target: str) -> None:
 
 # --- server ---------------------------------------------------------------------------------------------------------
 
-# What lets a node join with a bootstrap token, as kubeadm has it. Quoted: hexadecimal digits may be a number.
-JOIN_RULES = """\
+# What lets nodes join with bootstrap tokens, as kubeadm has it, and servers read what servers share. Quoted, because
+# hexadecimal digits may be a number.
+BOOTSTRAP = """\
+---
 apiVersion: v1
 kind: Secret
 metadata: {name: bootstrap-token-%(id)s, namespace: kube-system}
@@ -396,12 +423,19 @@ stringData:
   token-id: "%(id)s"
   token-secret: "%(secret)s"
   usage-bootstrap-authentication: "true"
-  auth-extra-groups: system:bootstrappers:k3s
+  auth-extra-groups: %(groups)s
+"""
+JOIN_RULES = """\
 ---
 apiVersion: v1
 kind: ConfigMap
 metadata: {name: k3s-agent, namespace: kube-system}
 data: %(agent)s
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: k3s-bootstrap, namespace: kube-system}
+stringData: %(shared)s
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: Role
@@ -409,14 +443,21 @@ metadata: {name: k3s-agent, namespace: kube-system}
 rules: [{apiGroups: [""], resources: [configmaps], resourceNames: [k3s-agent], verbs: [get]}]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: k3s-server, namespace: kube-system}
+rules: [{apiGroups: [""], resources: [secrets], resourceNames: [k3s-bootstrap], verbs: [get]}]
+"""
+JOIN_READERS = """\
+---
+apiVersion: rbac.authorization.k8s.io/v1
 kind: RoleBinding
-metadata: {name: k3s-agent, namespace: kube-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: k3s-agent}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: system:bootstrappers:k3s}]
+metadata: {name: "%(role)s", namespace: kube-system}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: "%(role)s"}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers:%(role)s"}]
 """
 JOIN_ROLES = {
-    "system:node-bootstrapper": "system:bootstrappers:k3s",
-    "system:certificates.k8s.io:certificatesigningrequests:nodeclient": "system:bootstrappers:k3s",
+    "system:node-bootstrapper": "system:bootstrappers:k3s-agent",
+    "system:certificates.k8s.io:certificatesigningrequests:nodeclient": "system:bootstrappers:k3s-agent",
     "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": "system:nodes",
 }
 JOIN_BINDING = """\
@@ -429,33 +470,55 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "%(group)s"}
 """
 
 
-def join_rules(token: str, agent: Mapping[str, str]) -> str:
-    """For kubectl; `agent` is what a joining node is told."""
-    token_id, token_secret = token.split(".")
-    rules = JOIN_RULES % {"id": token_id, "secret": token_secret, "agent": json.dumps(agent)}
+def join_rules(server: str, agent: str, told: Mapping[str, str], shared: str) -> str:
+    """For kubectl. `server`, `agent`: secrets of the two tokens; `told`: what a joining node is told; `shared`: what a
+    joining server is told, encrypted."""
+    rules = JOIN_RULES % {"agent": json.dumps(told), "shared": json.dumps({"data": shared})}
+    groups = {agent: ["k3s-agent"]}
+    groups.setdefault(server, []).append("k3s-server")
+    for secret, roles in groups.items():
+        token_id, token_secret = bootstrap_token(secret).split(".")
+        names = ",".join(f"system:bootstrappers:{role}" for role in roles)
+        rules += BOOTSTRAP % {"id": token_id, "secret": token_secret, "groups": names}
+    rules += "".join(JOIN_READERS % {"role": role} for role in ("k3s-agent", "k3s-server"))
     return rules + "".join(JOIN_BINDING % {"role": role, "group": group} for role, group in JOIN_ROLES.items())
 
 
 def server(children: Children, settings: argparse.Namespace) -> None:
-    if settings.server:
-        fail(f"server {settings.server}: joining as a further server is something that this stand-in cannot do")
     absent = {"flannel": settings.flannel_backend != "none", "network policies": not settings.disable_network_policy}
     absent |= {"kube-proxy": not settings.disable_kube_proxy, "servicelb": "servicelb" not in settings.disable}
-    for name in (name for name, asked in absent.items() if asked):
+    for name in (name for name, asked_for in absent.items() if asked_for):
         say(f"{name} is asked for (not disabled), but this stand-in has none")
     port = settings.https_listen_port
     services = ip_network(settings.service_cidr)
     dns = str(services[10])
 
+    shared = {}
+    if not begun() and settings.server:
+        if not settings.token:
+            fail("K3S_TOKEN is required to join a cluster")
+        shared = fetch_shared(settings)
     token = server_token(settings)
+    secret = split_token(token)[1]
     make_certificates(settings, str(services[1]))
+    start_etcd(children, settings, shared.get("etcd", ""))
+    if settings.cluster_reset:
+        children.wait_for("etcd", 60, lambda: "" if etcd("cluster/member/list", {}) else "no answer")
+        say("Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.")
+        say(f"Backup and delete {DATA}/server/db on each peer etcd server and rejoin the nodes")
+        sys.exit(0)
+    children.wait_for("etcd to be a voting member", 300, lambda: not_voting(settings))
+    keep_shared(secret)
     start_api(children, settings)
     client_kubeconfig(KUBECONFIG, "admin", port, int(settings.write_kubeconfig_mode, 8))
     children.wait_for("the API server", 120, lambda: api_missing(port))
+    compare_ranges(settings)
     start_controllers(children, settings)
 
-    agent = {"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text()}
-    kubectl("apply", "-f", "-", text=join_rules(bootstrap_token(split_token(token)[1]), agent))
+    critical = {key: getattr(settings, key) for key in CRITICAL}
+    told = {"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text(), **critical}
+    agent_secret = split_token(settings.agent_token)[1] if settings.agent_token else secret
+    kubectl("apply", "-f", "-", text=join_rules(secret, agent_secret, told, encrypted(shared_files(), secret)))
     for manifest in sorted((DATA / "server/manifests").glob("*.yaml")):
         if manifest.stem in settings.disable:
             kubectl("delete", "--ignore-not-found", "--wait=false", "-f", str(manifest))
@@ -463,10 +526,249 @@ def server(children: Children, settings: argparse.Namespace) -> None:
             kubectl("apply", "-f", "-", text=manifest.read_text().replace("%{CLUSTER_DNS}%", dns))
 
     start_local_api(children, f"127.0.0.1:{port}")
-    start_node(children, settings, join(f"https://127.0.0.1:{port}", token))
+    start_node(children, settings, join(f"https://127.0.0.1:{port}", agent_secret))
     children.wait_for(f"node {settings.node_name}", 120, lambda: node_missing(settings.node_name))
     roles = [f"node-role.kubernetes.io/{role}=true" for role in ("control-plane", "etcd", "master")]
     kubectl("label", "--overwrite", "node", settings.node_name, *roles)
+    mark = {"annotations": {MEMBER: member_name(settings)}, "finalizers": [FINALIZER]}
+    kubectl("patch", "node", settings.node_name, "--type=merge", "-p", json.dumps({"metadata": mark}))
+
+
+CRITICAL = ("cluster_cidr", "service_cidr")
+
+
+def compare_ranges(settings: argparse.Namespace) -> None:
+    """Ends the program if the cluster has other ranges: nodes and Services have addresses of those."""
+    known = kubectl("-n", "kube-system", "get", "configmap", "k3s-agent", "--ignore-not-found", "-o", "json")
+    data = json.loads(known)["data"] if known else {}
+    for key in CRITICAL:
+        if data.get(key, getattr(settings, key)) != getattr(settings, key):
+            fail(f"critical configuration value mismatch between servers: {key} {data[key]}, {getattr(settings, key)}")
+
+
+# --- what servers share ---------------------------------------------------------------------------------------------
+
+SHARED = [f"tls/{name}-ca.{kind}" for name in ("server", "client", "etcd") for kind in ("crt", "key")]
+SHARED += ["tls/service.key", "cred/encryption-config.json"]
+
+
+def shared_files() -> str:
+    files = {name: DATA / "server" / name for name in SHARED}
+    return json.dumps({name: path.read_text() for name, path in files.items() if path.exists()})
+
+
+MAGIC = "k3s-bootstrap:"
+
+
+def cipher(mode: str, text: str, password: str) -> str:
+    command = ["openssl", "enc", mode, "-aes-256-cbc", "-pbkdf2", "-a", "-A", "-pass", "env:PASSWORD"]
+    environment = {**ROOT_ENV, "PASSWORD": password}
+    return subprocess.run(
+        command, input=text, env=environment, capture_output=True, text=True, errors="replace", check=False
+    ).stdout
+
+
+def encrypted(text: str, password: str) -> str:
+    """In one line of base64."""
+    return cipher("-e", MAGIC + text, password)
+
+
+def decrypted(text: str, password: str) -> str:
+    """Ends the program if the password is another one."""
+    opened = cipher("-d", text, password)
+    if not opened.startswith(MAGIC):
+        fail("bootstrap data already found and encrypted with different token")
+    return opened.removeprefix(MAGIC)
+
+
+def fetch_shared(settings: argparse.Namespace) -> dict[str, str]:
+    """Take over the authorities of the cluster that is joined, and become a member of its etcd.
+
+    Returns etcd's initial cluster. Ends the program if the token is not a server's.
+    """
+    authority, _ = trusted(settings.server, settings.token)
+    secret = split_token(settings.token)[1]
+    found = asked(settings.server, settings.token, authority, "secrets/k3s-bootstrap")["data"]["data"]
+    for name, text in json.loads(decrypted(base64.b64decode(found).decode(), secret)).items():
+        private(DATA / "server" / name, text)
+    make_certificates(settings, "127.0.0.1")
+    (TLS / "kube-apiserver.names").unlink()  # it was for this joining alone
+    context = client_context("admin", "server-ca")
+    connection = http.client.HTTPSConnection(urlsplit(settings.server).netloc, timeout=20, context=context)
+    connection.request("GET", "/api/v1/namespaces/default/endpoints/kubernetes")
+    subsets = json.load(connection.getresponse())["subsets"]
+    others = [address["ip"] for subset in subsets for address in subset["addresses"]]
+    return {"etcd": become_member(settings, others)}
+
+
+def keep_shared(secret: str) -> None:
+    """What servers share, in etcd under a key of the token's. Ends the program if it is there under another one's."""
+    key = f"/bootstrap/{hashlib.sha256(secret.encode()).hexdigest()[:12]}"
+    found = etcd("kv/range", {"key": coded("/bootstrap/"), "range_end": coded("/bootstrap0"), "keys_only": True})
+    if not found or "error" in found:
+        fail(f"etcd: {(found or {}).get('error', 'no answer')}")
+    keys = [base64.b64decode(pair["key"]).decode() for pair in found.get("kvs", [])]
+    if keys and key not in keys:
+        fail("bootstrap data already found and encrypted with different token")
+    if not keys:
+        etcd("kv/put", {"key": coded(key), "value": coded(encrypted(shared_files(), secret))})
+
+
+def coded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+# --- etcd -----------------------------------------------------------------------------------------------------------
+
+MEMBER = "etcd.k3s.cattle.io/node-name"
+FINALIZER = "wrangler.cattle.io/managed-etcd-controller"
+ETCD = DATA / "server/db/etcd"
+LOCAL = "127.0.0.1"
+
+
+def begun() -> bool:
+    """Whether there is a datastore: then it decides, whatever the flags say."""
+    return (ETCD / "member/wal").is_dir()
+
+
+def member_name(settings: argparse.Namespace) -> str:
+    """Name of this member, made once for each datastore."""
+    file = ETCD / "name"
+    if not file.exists():
+        private(file, f"{settings.node_name}-{secrets.token_hex(4)}")
+        ETCD.chmod(0o700)
+    return file.read_text()
+
+
+def client_context(certificate_name: str, authority_name: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(TLS / f"{authority_name}.crt"))
+    context.load_cert_chain(TLS / f"{certificate_name}.crt", TLS / f"{certificate_name}.key")
+    return context
+
+
+def etcd(method: str, body: Mapping[str, object], address: str = "") -> Any:
+    """etcd's answer, by its JSON gateway; what it complained of has the key `error`; None if it does not answer."""
+    connection = http.client.HTTPSConnection(
+        address or LOCAL, 2379, timeout=10, context=client_context("etcd", "etcd-ca")
+    )
+    try:
+        connection.request("POST", f"/v3/{method}", json.dumps(body))
+        return json.load(connection.getresponse())
+    except (OSError, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+def peer(settings: argparse.Namespace) -> str:
+    return f"https://{settings.node_ip}:2380"
+
+
+def become_member(settings: argparse.Namespace, others: Sequence[str]) -> str:
+    """Add this server to etcd as a learner; returns the initial cluster. One learner at a time: it waits its turn."""
+    name, own = member_name(settings), peer(settings)
+    end = time.monotonic() + 120
+    while True:
+        for address in others:
+            members = (etcd("cluster/member/list", {}, address) or {}).get("members", [])
+            for member in members:
+                same_node = member.get("name", "").rpartition("-")[0] == settings.node_name
+                if same_node and member["name"] != name:
+                    fail("duplicate node name found, please use a unique name for this node")
+            urls = [(member.get("name") or name, member["peerURLs"][0]) for member in members]
+            if members and own not in [url for _, url in urls]:
+                added = etcd("cluster/member/add", {"peerURLs": [own], "isLearner": True}, address) or {
+                    "error": "no answer"
+                }
+                say(f"adding member {name}={own} to etcd cluster {urls}: {added.get('error', 'done')}")
+                if "error" in added:
+                    continue
+                urls.append((name, own))
+            if members:
+                return ",".join(f"{member}={url}" for member, url in urls)
+        if time.monotonic() > end:
+            fail(f"ETCD join failed: no etcd at {', '.join(others)} takes this server")
+        time.sleep(2)
+
+
+def start_etcd(children: Children, settings: argparse.Namespace, initial: str) -> None:
+    """Start etcd: with the datastore that is there, as a member of the `initial` cluster, or as a new cluster."""
+    name, own = member_name(settings), peer(settings)
+    files = {"cert-file": "etcd.crt", "key-file": "etcd.key", "trusted-ca-file": "etcd-ca.crt"}
+    children.start(
+        "etcd",
+        "etcd",
+        f"--name={name}",
+        f"--data-dir={ETCD}",
+        f"--listen-client-urls=https://{LOCAL}:2379,https://{settings.node_ip}:2379",
+        f"--advertise-client-urls=https://{settings.node_ip}:2379",
+        f"--listen-peer-urls={own}",
+        f"--initial-advertise-peer-urls={own}",
+        f"--listen-metrics-urls=http://{LOCAL}:2381",
+        f"--initial-cluster={initial or f'{name}={own}'}",
+        f"--initial-cluster-state={'existing' if initial else 'new'}",
+        "--heartbeat-interval=500",
+        "--election-timeout=5000",
+        "--client-cert-auth",
+        "--peer-client-cert-auth",
+        *(["--force-new-cluster"] if settings.cluster_reset else []),
+        *(f"--{prefix}{option}={TLS / file}" for prefix in ("", "peer-") for option, file in files.items()),
+    )
+
+
+def not_voting(settings: argparse.Namespace) -> str:
+    """Why this member has no vote yet."""
+    status = etcd("maintenance/status", {})
+    if status is None or "error" in status:
+        return f"etcd: {(status or {}).get('error', 'no answer')}"
+    if status.get("isLearner"):
+        return "this server has not yet been promoted from learner to voting member"
+    if int(status.get("leader", 0)) == 0:
+        return "etcd has no leader: most of its members are not there"
+    members = (etcd("cluster/member/list", {}) or {}).get("members", [])
+    own = status["header"]["member_id"]
+    return "" if own in [member["ID"] for member in members] else "this server is a not a member of the etcd cluster"
+
+
+def promote_learners() -> None:
+    """Give a vote to a member that has caught up; etcd refuses while it has not."""
+    for member in (etcd("cluster/member/list", {}) or {}).get("members", []):
+        if member.get("isLearner"):
+            etcd("cluster/member/promote", {"ID": member["ID"]})
+
+
+def tend_members(settings: argparse.Namespace) -> None:
+    """A node that is deleted stays until its member has gone from etcd."""
+    listed = api(settings, "GET", "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd%3Dtrue")
+    for node in (listed or {}).get("items", []):
+        meta = node["metadata"]
+        if "deletionTimestamp" in meta and FINALIZER in meta.get("finalizers", []):
+            gone = meta.get("annotations", {}).get(MEMBER)
+            for member in (etcd("cluster/member/list", {}) or {}).get("members", []):
+                if member.get("name") == gone:
+                    removed = etcd("cluster/member/remove", {"ID": member["ID"]}) or {}
+                    say(f"removing member {gone} from etcd: {removed.get('error', 'done')}")
+            left = [name for name in meta["finalizers"] if name != FINALIZER]
+            members = (etcd("cluster/member/list", {}) or {"members": [{"name": gone}]}).get("members", [])
+            if gone not in [member.get("name") for member in members]:
+                api(settings, "PATCH", f"/api/v1/nodes/{meta['name']}", {"metadata": {"finalizers": left or None}})
+
+
+def api(settings: argparse.Namespace, method: str, path: str, body: object = None) -> Any:
+    """The API server's answer as the administrator; None if there is none."""
+    context = client_context("admin", "server-ca")
+    connection = http.client.HTTPSConnection("127.0.0.1", int(settings.https_listen_port), timeout=10, context=context)
+    try:
+        kind = {"Content-Type": "application/merge-patch+json"}
+        connection.request(method, path, json.dumps(body) if body else None, kind)
+        return json.load(connection.getresponse())
+    except (OSError, ValueError):
+        return None
+    finally:
+        connection.close()
+
+
+# --- the rest of a server -------------------------------------------------------------------------------------------
 
 
 def server_token(settings: argparse.Namespace) -> str:
@@ -475,25 +777,29 @@ def server_token(settings: argparse.Namespace) -> str:
     (DATA / "server").mkdir(parents=True, exist_ok=True)
     TLS.mkdir(mode=0o700, exist_ok=True)
     authority("server-ca")
+    digest = hashlib.sha256((TLS / "server-ca.crt").read_bytes()).hexdigest()
     if settings.token:
-        secret = split_token(settings.token)[1]
+        named, secret = split_token(settings.token)
+        if named not in ("", digest):
+            fail("token CA hash does not match the Cluster CA certificate hash")
     elif path.exists():
         secret = split_token(path.read_text().strip())[1]
     else:
         secret = secrets.token_hex(16)
-    digest = hashlib.sha256((TLS / "server-ca.crt").read_bytes()).hexdigest()
     token = f"K10{digest}::server:{secret}"
     private(path, f"{token}\n")
     private(DATA / "server/node-token", f"{token}\n")
+    agent = split_token(settings.agent_token)[1] if settings.agent_token else ""
+    private(DATA / "server/agent-token", f"K10{digest}::node:{agent}\n" if agent else f"{token}\n")
     return token
 
 
 def make_certificates(settings: argparse.Namespace, service_address: str) -> None:
     authority("client-ca")
     authority("etcd-ca")
-    local = ["127.0.0.1", "localhost"]
+    local = [LOCAL, "localhost"]
     names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-    certificate("etcd", "etcd", "etcd-ca", local)
+    certificate("etcd", "etcd", "etcd-ca", [*local, settings.node_ip])
     addresses = [settings.node_ip, service_address, settings.node_name, *settings.tls_san]
     certificate("kube-apiserver", "kube-apiserver", "server-ca", list(dict.fromkeys([*local, *names, *addresses])))
     chain = [(TLS / f"{name}.crt").read_text() for name in ("kube-apiserver", "server-ca")]
@@ -508,20 +814,6 @@ def make_certificates(settings: argparse.Namespace, service_address: str) -> Non
 
 
 def start_api(children: Children, settings: argparse.Namespace) -> None:
-    files = {"cert-file": "etcd.crt", "key-file": "etcd.key", "trusted-ca-file": "etcd-ca.crt"}
-    children.start(
-        "etcd",
-        "etcd",
-        f"--data-dir={DATA / 'server/db/etcd'}",
-        "--listen-client-urls=https://127.0.0.1:2379",
-        "--advertise-client-urls=https://127.0.0.1:2379",
-        "--listen-peer-urls=https://127.0.0.1:2380",
-        "--initial-advertise-peer-urls=https://127.0.0.1:2380",
-        "--initial-cluster=default=https://127.0.0.1:2380",
-        "--client-cert-auth",
-        "--peer-client-cert-auth",
-        *(f"--{prefix}{option}={TLS / file}" for prefix in ("", "peer-") for option, file in files.items()),
-    )
     encryption = [f"--encryption-provider-config={secrets_encryption()}"] if settings.secrets_encryption else []
     children.start(
         "kube-apiserver",
@@ -565,14 +857,14 @@ def start_controllers(children: Children, settings: argparse.Namespace) -> None:
         f"--root-ca-file={TLS / 'server-ca.crt'}",
         f"--service-account-private-key-file={TLS / 'service.key'}",
         "--use-service-account-credentials=true",
-        "--leader-elect=false",
+        "--leader-elect=true",
     )
     children.start(
         "kube-scheduler",
         "kube-scheduler",
         f"--kubeconfig={TLS / 'kube-scheduler.kubeconfig'}",
         "--bind-address=127.0.0.1",
-        "--leader-elect=false",
+        "--leader-elect=true",
     )
 
 
@@ -591,8 +883,7 @@ def kubectl(*arguments: str, text: str | None = None) -> str:
 
 
 def api_missing(port: str) -> str:
-    context = ssl.create_default_context(cafile=str(TLS / "server-ca.crt"))
-    context.load_cert_chain(TLS / "admin.crt", TLS / "admin.key")
+    context = client_context("admin", "server-ca")
     try:
         connection = http.client.HTTPSConnection("127.0.0.1", int(port), timeout=5, context=context)
         connection.request("GET", "/readyz")
@@ -640,6 +931,9 @@ def main() -> None:
             say("ready")
             while True:
                 children.check()
+                if role == "server":
+                    promote_learners()
+                    tend_members(settings)
                 time.sleep(1)
         finally:
             children.stop()
