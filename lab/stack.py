@@ -29,6 +29,8 @@ SYSTEMS = {"fresh": "host", "prepared": "prepared"}
 # By BGP mode; both answers, so that both are proven.
 POD_CIDR_ANNOUNCED = {"configmap": True, "control-plane": False}
 NODES = ("k3s1", "k3s2", "k3s3")
+SERVERS = {"k3s0": "10.26.23.10", "k3s4": "10.26.23.14"}
+"""Two more: one whose name sorts before all others, one after."""
 RUN = store.CACHE / "run"
 KEY = RUN / "client_key"
 STATE = store.CACHE / "pulumi"
@@ -46,9 +48,10 @@ def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
     """The `dev` stack's configuration, on the lab's host, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
     chart = programs.module_folder("cilium", "github.com/cilium/cilium") / "install/kubernetes/cilium"
+    more = {name: {"role": "server", "address": address} for name, address in SERVERS.items()}
     changed: dict[str, dict[str, Any]] = {
         "host": {"kind": "existing", "address": HOST.address, "hostKey": HOST.host_key()},
-        "nodes": {name: node for name, node in dev["cilium-bgp:nodes"].items() if name in nodes},
+        "nodes": {name: node for name, node in sorted({**dev["cilium-bgp:nodes"], **more}.items()) if name in nodes},
         "k3s": {"version": programs.K3S_VERSION},
         "bgp": dev["cilium-bgp:bgp"]
         | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode]}
