@@ -125,16 +125,15 @@ topology = LxdTopology(
         "private_key": private_key,
         "authorized_keys": [*authorized_keys, lxd.public_key],
         "kernel_modules": lxd.kernel_modules,
+        # Servers first: an agent needs one.
         "nodes": {
-            name: {"address": str(node.address), "generation": node.generation} for name, node in its.nodes.items()
+            name: {"address": str(node.address), "generation": node.generation}
+            for name, node in {**its.servers, **its.agents}.items()
         },
-        "api_node": next(iter(its.servers)),
-        "api_listen": f"{host.api_listen}:{its.k3s.api_port}",
         "timeout_seconds": its.lxd.timeout_seconds,
         "protect": its.protect,
     },
 )
-server = topology.nodes[next(iter(its.servers))]
 identities = [node.identity for node in topology.nodes.values()]
 
 router = BgpRouter(
@@ -158,7 +157,11 @@ router = BgpRouter(
 cluster = K3sCluster(
     "k3s",
     {
+        "host": host.connection,
+        "machine": host.machine,
+        "lxd": lxd.lxd,
         "servers": {name: topology.nodes[name] for name in its.servers},
+        "server_addresses": {name: str(node.address) for name, node in its.servers.items()},
         "agents": {name: topology.nodes[name] for name in its.agents},
         "version": its.k3s.version,
         "installer_url": its.k3s.installer_url,
@@ -167,6 +170,8 @@ cluster = K3sCluster(
         "service_cidr": str(its.k3s.service_cidr),
         "kube_proxy": not its.cilium.kube_proxy_replacement,
         "api_address": host.address,
+        "api_listen": host.api_listen,
+        "gateway": str(gateway),
         "api_port": its.k3s.api_port,
         "timeout_seconds": its.k3s.timeout_seconds,
     },
@@ -205,7 +210,7 @@ cilium = Cilium(
         "values": its.cilium.values,
         "values_secret": its.chart_values_secret,
         "nodes": len(its.nodes),
-        "server": server,
+        "server": cluster.control_plane,
         "joined": cluster.joined,
         "again": [cluster.fingerprint, *identities],
         "timeout_seconds": its.cilium.timeout_seconds,
@@ -219,7 +224,7 @@ pods = (
         {
             "connection": host.connection,
             "machine": host.machine,
-            "server": server,
+            "server": cluster.control_plane,
             "nodes": {name: node.address for name, node in topology.nodes.items()},
             "cluster_cidr": str(its.k3s.cluster_cidr),
             "rests_on": [router.fingerprint, cilium.fingerprint],
@@ -235,7 +240,7 @@ hubble = Hubble(
     {
         "services": [service for service in HUBBLE if service in its.load_balancers],
         "pool": str(its.bgp.pool),
-        "server": server,
+        "server": cluster.control_plane,
         "ssh": host.ssh,
         "rests_on": cilium.fingerprint,
         "timeout_seconds": its.proof.timeout_seconds,
@@ -248,7 +253,7 @@ fcdemo = (
         {
             "image": its.fcdemo.image,
             "replicas": its.fcdemo.replicas,
-            "server": server,
+            "server": cluster.control_plane,
             "after": [cilium],
         },
         on_cluster,
@@ -261,7 +266,7 @@ l7_echo = (
     L7Echo(
         "l7echo",
         {
-            "server": server,
+            "server": cluster.control_plane,
             "after": [cilium],
             "rests_on": cilium.fingerprint,
             "timeout_seconds": its.proof.timeout_seconds,
@@ -277,7 +282,7 @@ proof = Proof(
     {
         "connection": host.connection,
         "machine": host.machine,
-        "server": server,
+        "server": cluster.control_plane,
         "nodes": {name: node.address for name, node in topology.nodes.items()},
         "pool": str(its.bgp.pool),
         "services": list(its.load_balancers),

@@ -8,8 +8,9 @@ import pulumi_kubernetes as kubernetes
 
 from components import cilium_bgp, remote
 from components.cilium_bgp import Bgp, Peer
+from components.cluster_identity import Running
 from components.fingerprint import fingerprint
-from components.node import Node
+from components.node import ControlPlane
 from components.ownership import OURS, only_ours
 from components.remote import Script
 
@@ -50,8 +51,8 @@ class CiliumArgs(TypedDict):
     """Whether there are secrets in them."""
     nodes: int
     """How many nodes there are to run on."""
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     joined: pulumi.Input[Sequence[str]]
     """Names of the nodes, which must all become Ready."""
     again: Sequence[pulumi.Input[str]]
@@ -219,6 +220,7 @@ class Cilium(pulumi.ComponentResource):
         self.fingerprint = fingerprint(
             ready.create, ready.stdin, self.ready, args["version"], args["chart"], values, *told
         )
+        Running(f"{name}-running", {"cilium.version": args["version"]}, server.identity, child(ready))
         self.register_outputs({"ready": self.ready})
 
     def _control_plane(

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components.fingerprint import fingerprint
-from components.node import Node
+from components.node import ControlPlane
 from components.ownership import OURS, only_ours
 
 
@@ -16,8 +16,8 @@ class FcDemoArgs(TypedDict):
     """Container image that serves HTTP on port 3000."""
     replicas: int
     """Number of pods."""
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     after: Sequence[pulumi.Resource]
     """What must be there for pods to start: the network."""
 

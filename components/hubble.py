@@ -7,7 +7,7 @@ from typing import TypedDict
 import pulumi
 
 from components import remote
-from components.node import Node
+from components.node import ControlPlane
 from components.remote import Script
 
 PORTS = {"kube-system/hubble-relay": 4245, "kube-system/hubble-ui": 12000}
@@ -19,8 +19,8 @@ class HubbleArgs(TypedDict):
     """Those of relay and UI that are LoadBalancers, as "namespace/name"."""
     pool: str
     """CIDR of the LoadBalancer addresses."""
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     ssh: pulumi.Input[str]
     """The ssh command to the host, which has learned the addresses."""
     rests_on: pulumi.Input[str]

@@ -1,7 +1,9 @@
 """k3s on the nodes."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import pulumi
@@ -10,14 +12,24 @@ from pulumi_command.remote import Command
 
 from components import remote
 from components.address import in_url
+from components.cluster_identity import ClusterIdentity, ClusterTokens, Running
 from components.fingerprint import fingerprint
-from components.node import Node
-from components.remote import Script
+from components.node import ControlPlane, Node
+from components.remote import Connection, Script, Servers
+from lxd_resources import Endpoint
 
 
 class K3sClusterArgs(TypedDict):
+    host: Connection
+    """SSH to the host."""
+    machine: pulumi.Resource | None
+    """The machine that the API's endpoint dies with, where the stack owns it."""
+    lxd: pulumi.Input[Endpoint]
+    """LXD's API on the host, in which the nodes are instances."""
     servers: Mapping[str, Node]
-    """Nodes that run the control plane: an odd number, the first one starts the cluster."""
+    """Nodes that run the control plane: an odd number."""
+    server_addresses: Mapping[str, str]
+    """Address of each, known before it is there."""
     agents: Mapping[str, Node]
     """Nodes that run pods only."""
     version: str
@@ -34,34 +46,54 @@ class K3sClusterArgs(TypedDict):
     """Whether k3s runs kube-proxy; off where Cilium replaces it."""
     api_address: pulumi.Input[str]
     """Address or name of the API for its users: the host's."""
+    api_listen: str
+    """Where the host listens for them; `0.0.0.0`: everywhere."""
+    gateway: str
+    """The host's address on the bridge: the API for nodes, k3s's fixed registration address."""
     api_port: int
-    """TCP port there."""
+    """TCP port at both."""
     timeout_seconds: int
     """How long each node may take."""
 
 
-def config(args: K3sClusterArgs, name: str, node: str, api: str, *, leader: str = "", token: str = "") -> str:
-    """config.yaml of node `name` with address `node` (docs.k3s.io, Configuration File); JSON is YAML.
+def settings(args: K3sClusterArgs) -> dict[str, Any]:
+    """What all servers have in common (docs.k3s.io, k3s server). No network of k3s's own, and no servicelb, which would
+    give Services addresses of its own."""
+    return {
+        "flannel-backend": "none",
+        "disable-network-policy": True,
+        "disable": ["servicelb"],
+        "disable-kube-proxy": not args["kube_proxy"],
+        "cluster-cidr": args["cluster_cidr"],
+        "service-cidr": args["service_cidr"],
+        "secrets-encryption": True,
+    }
 
-    Without a `leader` to join it is the server that starts the cluster.
+
+def config(args: K3sClusterArgs, name: str, address: str, api: str, *tokens: str) -> str:
+    """config.yaml of node `name` with `address` (docs.k3s.io, Configuration File); JSON is YAML.
+
+    `tokens`: what it joins with; of a server also what agents do. Who starts the cluster and whom servers join it does
+    not say: that is decided where there is no datastore yet (k3s_install.sh), and means nothing afterwards.
     """
-    its: dict[str, Any] = {"node-name": name, "node-ip": node}
-    if leader:
-        its |= {"server": f"https://{leader}:6443", "token": token}
+    its: dict[str, Any] = {"node-name": name, "node-ip": address, "token": tokens[0]}
+    common = settings(args)
     if name in args["servers"]:
-        # No network of k3s's own, and no servicelb, which would give Services addresses of its own.
-        its |= {
-            "flannel-backend": "none",
-            "disable-network-policy": True,
-            "disable": ["servicelb"],
-            "disable-kube-proxy": not args["kube_proxy"],
-            "cluster-cidr": args["cluster_cidr"],
-            "service-cidr": args["service_cidr"],
-            "tls-san": [api, node],
-            "secrets-encryption": True,
-            "cluster-init": len(args["servers"]) > 1 and not leader,
-        }
-    return json.dumps(its, indent=1) + "\n"
+        its |= {"agent-token": tokens[1], "tls-san": [api, args["gateway"]], **common}
+        return json.dumps(its, indent=1) + "\n"
+    # An agent asks for these at its start, and only then: another text is another start.
+    digest = hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()
+    return json.dumps(its | {"server": url(args)}, indent=1) + f"\n# of servers with settings {digest[:16]}\n"
+
+
+def url(args: K3sClusterArgs) -> str:
+    """Of the API, for nodes."""
+    return f"https://{args['gateway']}:{args['api_port']}"
+
+
+def password(of: str, name: str) -> str:
+    """Password by which the cluster knows a node again."""
+    return hashlib.sha256(f"{name} {of}".encode()).hexdigest()[:32]
 
 
 class K3sCluster(pulumi.ComponentResource):
@@ -70,9 +102,11 @@ class K3sCluster(pulumi.ComponentResource):
     kubeconfig: pulumi.Output[str]
     """Administrator's kubeconfig for the API through the host; a secret."""
     provider: kubernetes.Provider
-    """Kubernetes provider on that kubeconfig; another cluster (its first server made anew) replaces all on it."""
+    """Kubernetes provider on that kubeconfig."""
     api: pulumi.Output[str]
     """URL of the API."""
+    control_plane: ControlPlane
+    """The cluster as what runs on it is asked about."""
     joined: pulumi.Output[Sequence[str]]
     """Names of the nodes, known once all have joined."""
     fingerprint: pulumi.Output[str]
@@ -81,91 +115,149 @@ class K3sCluster(pulumi.ComponentResource):
     def __init__(self, name: str, args: K3sClusterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:K3sCluster", name, None, opts)
         limit = args["timeout_seconds"]
-        first, leader = next(iter(args["servers"].items()))
+        nodes = {**args["servers"], **args["agents"]}
+        first, *others = args["servers"]
+        endpoint = f"cilium-bgp-{pulumi.get_stack()}-api"
         api_address = pulumi.Output.from_input(args["api_address"])
         self.api = api_address.apply(lambda address: f"https://{in_url(address)}:{args['api_port']}")
+        lxd = pulumi.Output.unsecret(pulumi.Output.from_input(args["lxd"]))
 
-        def on(node: Node, after: Sequence[pulumi.Resource] = ()) -> pulumi.ResourceOptions:
-            return pulumi.ResourceOptions(parent=self, deleted_with=node.machine, depends_on=list(after))
+        def on(machine: pulumi.Resource | None, *after: pulumi.Resource) -> pulumi.ResourceOptions:
+            return pulumi.ResourceOptions(parent=self, deleted_with=machine, depends_on=list(after))
+
+        asked = Servers(args["host"], endpoint, lxd.apply(lambda its: its["project"]))
+
+        # Of a cluster that an earlier version of this program has started; never asked again.
+        existing = remote.run(
+            f"{name}-token",
+            Script("k3s_token.sh"),
+            nodes[first].connection,
+            pulumi.ResourceOptions.merge(
+                on(nodes[first].machine), pulumi.ResourceOptions(ignore_changes=["create", "connection", "logging"])
+            ),
+            secret_output=True,
+        )
+        tokens = ClusterTokens(f"{name}-tokens", existing=existing.stdout, opts=on(args["machine"]))
+        listening = remote.run(
+            f"{name}-endpoint",
+            Script(
+                "k3s_endpoint.sh",
+                [
+                    endpoint,
+                    args["api_listen"],
+                    args["gateway"],
+                    str(args["api_port"]),
+                    *(f"{server}={address}" for server, address in args["server_addresses"].items()),
+                ],
+                600,
+            ),
+            args["host"],
+            on(args["machine"], nodes[first].machine),  # by which earlier versions have passed the API on
+            delete=Script("k3s_endpoint_remove.sh", [endpoint]),
+        )
 
         installs: list[Command] = []
 
-        def install(node_name: str, stdin: pulumi.Output[str], after: Sequence[pulumi.Resource] = ()) -> Command:
-            role, node = (
-                ("server", args["servers"][node_name])
-                if node_name in args["servers"]
-                else ("agent", args["agents"][node_name])
+        def join(node: str, *after: pulumi.Resource, authority: pulumi.Output[str] | str = "") -> Command:
+            """Install k3s on the node and wait until the cluster knows it."""
+            its, role = nodes[node], "server" if node in args["servers"] else "agent"
+            prepared = remote.run(f"{node}-mounts", Script("node_prepare.sh"), its.connection, on(its.machine))
+            there = replace(asked, without="skip")
+            forgotten = remote.run(
+                f"{node}-forgotten",
+                Script("node_forget.sh", [node, prepared.stdout.apply(lambda text: text.splitlines()[-1])], 300),
+                there,
+                on(tokens, listening, *after),
             )
-            mounts = remote.run(f"{node_name}-mounts", Script("node_prepare.sh"), node.connection, on(node))
+            # On the other servers: a node is removed even if it is dead, and before another one of its name is made.
+            drained = Script("node_remove.sh", [node], 600)
+            removal = remote.finalizer(node, drained, there, on(tokens, listening), subject=its.identity)
+
+            def stdin(known: Sequence[str]) -> str:
+                address, api, passwords, token, agent_token, ca = known
+                if role == "agent":
+                    text = config(args, node, address, api, full_token(ca, "node", agent_token))
+                else:
+                    text = config(args, node, address, api, token, agent_token)
+                return f"{password(passwords, node)}\n{text}"
+
+            secrets = (tokens.passwords, tokens.token, tokens.agent_token)
+            told = pulumi.Output.all(its.address, api_address, *secrets, authority).apply(stdin)
             installed = remote.run(
-                f"{node_name}-k3s-{role}",
+                f"{node}-k3s-{role}",
                 Script(
                     "k3s_install.sh",
-                    [role, args["version"], args["installer_url"], args["artifact_url"], str(limit)],
-                    seconds=3 * limit,
+                    [
+                        role,
+                        args["version"],
+                        args["installer_url"],
+                        args["artifact_url"],
+                        str(limit),
+                        its.connection.user,
+                        url(args),
+                        forgotten.stdout.apply(str.strip),
+                    ],
+                    seconds=4 * limit,
                 ),
-                node.connection,
-                on(node, [mounts, *after]),
-                stdin=stdin,
+                its.connection,
+                on(its.machine, prepared, removal, forgotten, *after),
+                stdin=pulumi.Output.secret(told),
             )
             installs.append(installed)
-            return installed
-
-        started = install(
-            first, pulumi.Output.all(leader.address, api_address).apply(lambda known: config(args, first, *known))
-        )
-        leader.in_cluster.set_result(started)
-        token = remote.run(
-            f"{name}-token", Script("k3s_token.sh"), leader.connection, on(leader, [started]), secret_output=True
-        )
-
-        def join(node_name: str, node: Node, after: Sequence[pulumi.Resource] = ()) -> Command:
-            known = pulumi.Output.all(node.address, api_address, leader.address, token.stdout)
-            stdin: pulumi.Output[str] = known.apply(
-                lambda known: config(args, node_name, known[0], known[1], leader=known[2], token=known[3])
-            )
-            # On the first server: a node is removed even if it is dead, and before another one of its name joins.
-            removal = remote.finalizer(
-                node_name,
-                Script("node_remove.sh", [node_name]),
-                leader.connection,
-                on(leader, [token]),
-                subject=node.identity,
-            )
-            installed = install(node_name, stdin, [removal, *after])
             joined = remote.run(
-                f"{node_name}-joined",
-                Script("node_joined.sh", [node_name, str(limit)], limit + 60),
-                leader.connection,
-                on(leader, [installed]),
-                again=[node.identity],
+                f"{node}-joined",
+                Script("node_joined.sh", [node, str(limit)], limit + 60),
+                asked,
+                on(tokens, installed),
+                again=[its.identity],
             )
-            node.in_cluster.set_result(joined)
+            its.in_cluster.set_result(joined)
             return joined
 
-        members: list[Command] = []
-        for node_name, node in args["servers"].items():
-            if node_name != first:  # one after the other: etcd takes one new member at a time
-                members.append(join(node_name, node, members[-1:]))
-        servers = list(members)
-        members += [join(node_name, node, servers) for node_name, node in args["agents"].items()]
+        members = [join(first)]
+        for server in others:  # one after the other: etcd takes one new member at a time
+            members.append(join(server, members[-1]))
+        last = members[-1]
+        again = [nodes[first].identity]
+        authority = remote.run(f"{name}-authority", Script("k3s_ca.sh"), asked, on(tokens, last), again=again).stdout
+        members += [join(agent, last, authority=authority) for agent in args["agents"]]
 
+        servers = [server.identity for server in args["servers"].values()]
+        identity = ClusterIdentity(f"{name}-identity", servers, on(args["machine"], last))
+        self.control_plane = ControlPlane(asked, identity, identity.starter)
         self.kubeconfig = remote.run(
             f"{name}-kubeconfig",
-            Script("k3s_kubeconfig.sh", [self.api, leader.connection.user]),
-            leader.connection,
-            on(leader, [started]),
+            Script("k3s_kubeconfig.sh", [self.api]),
+            asked,
+            on(identity, last),
             secret_output=True,
+            again=[identity.renewed, identity.starter],
         ).stdout
         self.provider = kubernetes.Provider(
             f"{name}-provider",
             kubeconfig=self.kubeconfig,
-            cluster_identifier=leader.identity,
+            cluster_identifier=identity.starter,
             enable_config_map_mutable=True,
             enable_secret_mutable=True,
             upsert_existing_objects=True,  # what a run that was killed has made is not in its state
+            delete_unreachable=True,  # a refresh finds nothing on a cluster that is gone
             opts=pulumi.ResourceOptions(parent=self),
         )
-        self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(lambda others: [first, *others])
+        Running(
+            f"{name}-running",
+            {
+                "k3s.version": args["version"],
+                "k3s.clusterCidr": args["cluster_cidr"],
+                "k3s.serviceCidr": args["service_cidr"],
+            },
+            identity.starter,
+            on(identity, *members),
+        )
+        self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(list)
         self.fingerprint = fingerprint(*(part for its in installs for part in (its.create, its.stdin)))
         self.register_outputs({"api": self.api, "joined": self.joined})
+
+
+def full_token(authority: str, user: str, secret: str) -> str:
+    """k3s's secure form, by which who joins knows the cluster."""
+    return f"K10{authority}::{user}:{secret}"

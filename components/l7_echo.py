@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 
 from components import remote
-from components.node import Node
+from components.node import ControlPlane
 from components.ownership import OURS, only_ours
 from components.remote import Script
 
@@ -28,8 +28,8 @@ COREFILE = """\
 
 
 class L7EchoArgs(TypedDict):
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     after: Sequence[pulumi.Resource]
     """What must be there for pods to start: the network."""
     rests_on: pulumi.Input[str]

@@ -53,10 +53,6 @@ class LxdTopologyArgs(TypedDict):
     """Modules that the host could load, separated by commas."""
     nodes: Mapping[str, NodeArgs]
     """By name."""
-    api_node: str
-    """The node whose Kubernetes API the host passes on."""
-    api_listen: str
-    """Where on the host: `ADDRESS:PORT`."""
     timeout_seconds: int
     """How long an instance may take to start and finish cloud-init."""
     protect: bool
@@ -187,12 +183,6 @@ class LxdTopology(pulumi.ComponentResource):
                 "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": its["address"]},
                 "root": {"type": "disk", "path": "/", "pool": pool.name},
             }
-            if node == args["api_node"]:
-                devices["kubernetes-api"] = {
-                    "type": "proxy",
-                    "listen": f"tcp:{args['api_listen']}",
-                    "connect": "tcp:127.0.0.1:6443",
-                }
             instance = Instance(
                 node,
                 lxd=lxd,

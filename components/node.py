@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.remote import Connection
+from components.remote import Connection, Servers
 
 
 @dataclass(frozen=True)
@@ -23,3 +23,15 @@ class Node:
     in_cluster: "asyncio.Future[pulumi.Resource]"
     """What is there once the cluster has the node; set by who brings it there, awaited by the next one that is made
     anew."""
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """The cluster as what runs on it is asked about: by whichever server answers."""
+
+    connection: Servers
+    """Where kubectl works."""
+    machine: pulumi.Resource
+    """What is on the cluster dies with it."""
+    identity: pulumi.Output[str]
+    """What the cluster is known by: another one for another cluster."""

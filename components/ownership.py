@@ -3,14 +3,14 @@
 import pulumi
 
 from components import remote
-from components.node import Node
+from components.node import ControlPlane
 from components.remote import Script
 
 OURS = {"app.kubernetes.io/managed-by": "cilium-bgp"}
 """Label of every object of the stack's."""
 
 
-def only_ours(name: str, server: Node) -> pulumi.ResourceHookBinding:
+def only_ours(name: str, server: ControlPlane) -> pulumi.ResourceHookBinding:
     """Before an object is made: one of that name that is there already is the stack's own, or it is refused.
 
     The provider takes over what exists, for what a run that was killed has made is not in its state. What is

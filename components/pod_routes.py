@@ -8,7 +8,7 @@ import pulumi
 
 from components import remote
 from components.fingerprint import fingerprint
-from components.node import Node
+from components.node import ControlPlane
 from components.remote import Connection, Script
 
 
@@ -17,8 +17,8 @@ class PodRoutesArgs(TypedDict):
     """SSH to the host."""
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     nodes: Mapping[str, pulumi.Input[str]]
     """Address of each node, by name."""
     cluster_cidr: str

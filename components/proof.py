@@ -9,7 +9,7 @@ import pulumi
 from components import remote
 from components.boot import Boot
 from components.fingerprint import fingerprint
-from components.node import Node
+from components.node import ControlPlane
 from components.remote import Connection, Script
 
 
@@ -18,8 +18,8 @@ class ProofArgs(TypedDict):
     """SSH to the host."""
     machine: pulumi.Resource | None
     """The machine that all of this dies with, where the stack owns it."""
-    server: Node
-    """A k3s server, for kubectl."""
+    server: ControlPlane
+    """For kubectl."""
     nodes: Mapping[str, pulumi.Input[str]]
     """Address of each node that must have a session."""
     pool: str

@@ -5,12 +5,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pulumi
 from pulumi_command import remote
 
 from components.finalizer import Finalizer
+from lxd_resources.endpoint import SOCKETS
 
 if TYPE_CHECKING:
     from asyncssh import SSHClientConnection
@@ -77,6 +78,34 @@ class Connection:
 
 
 @dataclass(frozen=True)
+class Servers:
+    """The servers of a cluster: a script runs as root on the first whose API answers, started from the host."""
+
+    host: Connection
+    """SSH to the host, which knows its servers by name (`k3s_endpoint.sh`)."""
+    endpoint: str
+    """Name of the unit and files of the API's endpoint there."""
+    project: pulumi.Input[str]
+    """LXD project of the servers."""
+    without: Literal["wait", "skip"] = "wait"
+    """What to do where no server has ever run; a skipped script prints nothing."""
+    seconds: int = 120
+    """How long a server is waited for."""
+
+    @property
+    def user(self) -> str:
+        return self.host.user
+
+    def command(self, script: "Script", name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
+        """The command line for the host."""
+        listed = f"/var/lib/cilium-bgp/{self.endpoint}.servers"
+        words = script.words("root", name)
+        which = [":".join(SOCKETS), self.project, listed, self.without, str(self.seconds), alone_as(name)]
+        parameters = [*which, *words, *script.parameters]
+        return Script("on_server.py", parameters, script.seconds + self.seconds + 60).command(self.user, name, machine)
+
+
+@dataclass(frozen=True)
 class Script:
     """A file of `scripts/` and its parameters: a shell script, or a Python program where the answer is JSON."""
 
@@ -87,31 +116,38 @@ class Script:
     """It is ended after this time, whatever it waits for."""
 
     def command(self, user: str, name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
-        """The command line: the script's text as an argument, so that standard input stays free for secrets.
+        """The command line; one of a stack and a `name` runs at a time on a machine, the newer ends the older.
 
-        One of a stack and a `name` runs at a time on a machine: the newer ends the older. The command line tells the
-        `machine` in a comment, so that it runs again on another one.
+        It tells the `machine` in a comment, so that it runs again on another one.
         """
+
+        def line(known: Sequence[str]) -> str:
+            machine, *parameters = known
+            return shlex.join([*self.words(user, name, machine), *parameters])
+
+        return pulumi.Output.all(machine, *self.parameters).apply(line)
+
+    def words(self, user: str, name: str, machine: str = "") -> list[str]:
+        """The script's text as an argument, so that standard input stays free for secrets; parameters come after."""
         text = (SCRIPTS / self.file).read_text()
         if self.file.endswith(".py"):
             interpreter = ["python3", "-c", text]
         else:
             interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
-        limited = [*([] if user == "root" else ["sudo", "-n"]), "timeout", "-k", "10", str(self.seconds)]
+        sudo = [] if user == "root" else ["sudo", "-n"]
+        text = (f"# on {machine}\n" if machine else "") + (SCRIPTS / "alone.sh").read_text()
+        return [*sudo, "timeout", "-k", "10", str(self.seconds), "sh", "-c", text, alone_as(name), *interpreter]
 
-        def line(known: Sequence[str]) -> str:
-            machine, *parameters = known
-            alone = (f"# on {machine}\n" if machine else "") + (SCRIPTS / "alone.sh").read_text()
-            its_name = f"{pulumi.get_stack()}.{name}"
-            return shlex.join([*limited, "sh", "-c", alone, its_name, *interpreter, *parameters])
 
-        return pulumi.Output.all(machine, *self.parameters).apply(line)
+def alone_as(name: str) -> str:
+    """What alone.sh knows a resource's script by."""
+    return f"{pulumi.get_stack()}.{name}"
 
 
 def run(
     name: str,
     script: Script,
-    connection: Connection,
+    where: Connection | Servers,
     opts: pulumi.ResourceOptions,
     *,
     stdin: pulumi.Input[str] | None = None,
@@ -125,17 +161,18 @@ def run(
     `secret_output` keeps the output out of logs and encrypted in the state. When one of `again` changes, it runs again.
     """
     if delete:
-        before = finalizer(name, delete, connection, opts)
+        before = finalizer(name, delete, where, opts)
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[before]))
     if secret_output:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
     if again:
         # By standard input, which no such script reads: a trigger would replace the resource (pulumi-command 1.2).
         stdin = pulumi.Output.all(*again).apply("\n".join)
+    machine = where if isinstance(where, Connection) else where.host
     return remote.Command(
         name,
-        connection=connection.arguments(),
-        create=script.command(connection.user, name, connection.machine),
+        connection=machine.arguments(),
+        create=command_of(script, where, name, machine.machine),
         stdin=stdin,
         # Standard output is the answer, perhaps one long line, of which the plugin could not log more than 64 KiB.
         logging=remote.Logging.NONE if secret_output else remote.Logging.STDERR,
@@ -145,30 +182,44 @@ def run(
 
 
 def finalizer(
-    name: str, script: Script, connection: Connection, opts: pulumi.ResourceOptions, subject: pulumi.Input[str] = ""
+    name: str,
+    script: Script,
+    where: Connection | Servers,
+    opts: pulumi.ResourceOptions,
+    subject: pulumi.Input[str] = "",
 ) -> Finalizer:
     """Run `script` when the resource goes, or its `subject` becomes another one: before that is made, where it is not
     yet."""
+    machine = where if isinstance(where, Connection) else where.host
     return Finalizer(
         f"{name}-finalizer",
         file=script.file,
-        command=script.command(connection.user, name),
+        command=command_of(script, where, name),
         seconds=script.seconds,
-        machine=connection.way(),
-        proxy=None if connection.proxy is None else connection.proxy.way(),
+        machine=machine.way(),
+        proxy=None if machine.proxy is None else machine.proxy.way(),
         subject=subject,
         opts=opts,
     )
 
 
-async def run_now(name: str, script: Script, connection: Connection) -> None:
+def command_of(
+    script: Script, where: Connection | Servers, name: str, machine: pulumi.Input[str] = ""
+) -> pulumi.Output[str]:
+    if isinstance(where, Servers):
+        return where.command(script, name, machine)
+    return script.command(where.user, name, machine)
+
+
+async def run_now(name: str, script: Script, where: Connection | Servers) -> None:
     """Run a script outside of the graph, from the resource hook `name`. Raises when it fails, with what it said."""
-    proxy = connection.proxy
+    machine = where if isinstance(where, Connection) else where.host
+    proxy = machine.proxy
     async with contextlib.AsyncExitStack() as stack:
         try:
             tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
-            client = await stack.enter_async_context(await dial(connection, tunnel))
-            command = await script.command(connection.user, name).future()
+            client = await stack.enter_async_context(await dial(machine, tunnel))
+            command = await command_of(script, where, name).future()
             done = await client.run(command, input="", timeout=script.seconds + 15)
         except TimeoutError as error:  # without a text, which the engine would take for success
             raise RuntimeError(f"{script.file} had not ended {script.seconds + 15} s after it was started") from error

@@ -136,8 +136,7 @@ class NodeSettings(_Model):
     """A system container that is a Kubernetes node. Its key is its name."""
 
     role: Literal["server", "agent"]
-    """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only. The first server by name starts the
-    cluster: name later ones after it."""
+    """`server` runs the control plane (1, 3, 5 … of them), `agent` workloads only."""
     address: NodeAddress
     """Its fixed IPv4 address on the bridge, outside of `bgp.pool` and of the DHCP range. Another makes it anew."""
     generation: Generation = 1
@@ -156,7 +155,7 @@ class K3sSettings(_Model):
     allow_http: bool = False
     """Accept `http://` in `installerUrl` and `artifactUrl`: what comes from there runs as root on every node."""
     api_port: Port = 6443
-    """TCP port of the host at which the Kubernetes API is reached."""
+    """TCP port of the host at which the Kubernetes API of all servers is reached, by users and by nodes."""
     cluster_cidr: PodCidr = IPv4Network("10.42.0.0/16")
     """Network of the pods; each node takes a /24 of it."""
     service_cidr: ServiceCidr = IPv4Network("10.43.0.0/16")

@@ -84,11 +84,13 @@ class RememberedLxd(LxdApi):
     def save(self) -> None:
         with memory.opened("lxd") as state, memory.opened("host") as host:
             state["entities"] = [[list(key), entity] for key, entity in self.entities.items()]
-            # What was inside a deleted instance went with it, and a cluster with its first server.
+            # What was inside a deleted instance went with it, and a cluster with its last server.
             alive = {e["config"].get("volatile.uuid") for (kind, *_), e in self.entities.items() if kind == "instances"}
             host["nodes"] = {id_: its for id_, its in host.get("nodes", {}).items() if id_ in alive}
-            if host.get("cluster", {}).get("id") not in alive:
+            if alive.isdisjoint(host.get("cluster", {"members": {}})["members"].values()):
                 host.pop("cluster", None)
+                with memory.opened("kubernetes") as objects:
+                    objects.clear()
 
 
 class Door(asyncssh.SSHServer):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.cluster_identity import numbers
 from simulator import bgp, clock, memory
 from simulator.cluster import register, settle
 from simulator.lxd_api import LxdApi
@@ -256,12 +257,13 @@ class Shell:
     def node_prepare_sh(self, stdin: str) -> str:
         with self.own() as its:
             its["mounts"] = True
-        return "bpf file system: device 43"
+        return f"bpf file system: device 43\n{self.at_home().id}"
 
     def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
-        role, version, installer, _artifact, limit = arguments
+        role, version, installer, _artifact, limit, _user, server, authority = arguments
         node = self.at_home()
-        config = json.loads(stdin)
+        password, _, text = stdin.partition("\n")
+        config = json.loads(text.partition("\n#")[0])
         unit, other = ("k3s", "k3s-agent") if role == "server" else ("k3s-agent", "k3s")
         with self.own() as its:
             if its.get("role", role) != role:
@@ -271,45 +273,138 @@ class Shell:
                 )
             if not its.get("mounts"):
                 raise ExitError("/sys/fs/bpf is , not bpf")
+            if its.get("ran") and numbers(version) < numbers(its["version"]):
+                raise ExitError(f"{node.name} runs k3s {its['version']}; k3s does not go back to an older release")
+            if its.get("ran") and numbers(version)[1] > numbers(its["version"])[1] + 1:
+                raise ExitError(f"{node.name} runs k3s {its['version']}; Kubernetes goes one minor release at a time")
             if "installer" in memory.faults("fail"):
                 raise ExitError(
                     f"k3s {version}: the installer from {installer} failed, or took longer than {limit} s; its output "
                     "is above"
                 )
-            its |= {"role": role, "version": version}
+            if role == "server" and not its.get("datastore"):
+                token = f"K10{authority}::server:{config['token']}"
+                config |= {"server": server, "token": token} if authority else {"cluster-init": True}
+            its |= {"role": role, "version": version, "config": config, "password": its.get("password", password)}
         await_(float(limit), f"{unit} on {node.name} active", lambda: self.unit(config))
-        with memory.opened("host") as state:
-            cluster = state.setdefault("cluster", {})
-            if "server" not in config and cluster.get("id") != node.id:
-                # A new datastore: the objects of a former cluster went with it.
-                with memory.opened("kubernetes") as objects:
-                    objects.clear()
-                cluster.clear()
-                cluster |= {"id": node.id, "token": f"K10{secrets.token_hex(32)}::server:{secrets.token_hex(16)}"}
-            its = state["nodes"][node.id]
-            if its.get("joins") != cluster["id"]:
-                cluster["ranges"] = cluster.get("ranges", -1) + 1
-                its["pods"] = f"10.42.{cluster['ranges']}.0/24"
-            its |= {"name": config["node-name"], "joins": cluster["id"]}
+        with self.own() as its:
+            its["ran"] = True
         return f"k3s version {version} (simulated)"
 
     def unit(self, config: Json) -> str:
-        """Why the unit is not active; nothing if it is."""
-        if f"{self.at_home().name}/unit" in memory.faults("hang"):
+        """Start k3s with this config.yaml, as far as it comes: why it is not active, nothing if it is."""
+        node = self.at_home()
+        if f"{node.name}/unit" in memory.faults("hang"):
             return "activating"
-        if server := config.get("server"):
-            with memory.opened("host") as state:
-                cluster = state.get("cluster", {})
-            leader = nodes(self.lxd).get(server.removeprefix("https://").removesuffix(":6443"))
-            if leader is None or cluster.get("id") != leader.id or cluster["token"] != config["token"]:
-                return "activating"
+        with memory.opened("host") as state:
+            its = state["nodes"][node.id]
+            secret, authority = split_token(config["token"])
+            cluster = state.get("cluster")
+            if its["role"] == "agent" or not its.get("datastore"):
+                if its["role"] == "server" and "server" not in config:
+                    return self.start(state, config, secret)
+                if not cluster or not self.reaches(state, config["server"]) or not quorum(state):
+                    return "activating: failed to get CA certs: connection refused"
+                if authority not in ("", cluster["ca"]):
+                    return "activating: token CA hash does not match the Cluster CA certificate hash"
+                # k3s asks as the user of the role, whatever the token says.
+                if secret != cluster["token" if its["role"] == "server" else "agent-token"]:
+                    return "activating: not authorized"
+                if cluster["members"].get(node.name, node.id) != node.id:
+                    return "activating: duplicate node name found, please use a unique name for this node"
+                if cluster["nodes"].get(node.name, its)["password"] != its["password"]:
+                    return "activating: Node password rejected, duplicate hostname"
+            elif not cluster or cluster["ca"] != its["datastore"] or cluster["members"].get(node.name) != node.id:
+                return "activating: this server is a not a member of the etcd cluster"
+            elif secret != cluster["token"]:
+                return "activating: bootstrap data already found and encrypted with different token"
+            elif not quorum(state):
+                return "activating: etcdserver: no leader"
+            if its["role"] == "server":
+                if any(config[key] != cluster[key] for key in ("cluster-cidr", "service-cidr")):
+                    return "activating: critical configuration value mismatch between servers"
+                its["datastore"] = cluster["ca"]
+                cluster["members"][node.name] = node.id
+                cluster["agent-token"] = config["agent-token"]
+                cluster["disable-kube-proxy"] = config["disable-kube-proxy"]
+            its["kube-proxy"] = not cluster["disable-kube-proxy"]
+            known(cluster, node, its)
         return ""
 
-    def k3s_token_sh(self, stdin: str) -> str:
-        return str(self.cluster("cat: /var/lib/rancher/k3s/server/node-token: No such file or directory")["token"])
+    def start(self, state: Json, config: Json, secret: str) -> str:
+        """A server with an empty datastore that names no other starts a cluster, whatever the others do."""
+        node, its = self.at_home(), state["nodes"][self.at_home().id]
+        with memory.opened("kubernetes") as objects:
+            objects.clear()  # of a former cluster
+        its["datastore"], its["kube-proxy"] = secrets.token_hex(32), not config["disable-kube-proxy"]
+        shared = ("cluster-cidr", "service-cidr", "disable-kube-proxy", "agent-token")
+        state["cluster"] = {key: config[key] for key in shared} | {
+            "ca": its["datastore"],
+            "token": secret,
+            "members": {node.name: node.id},
+            "nodes": {},
+        }
+        known(state["cluster"], node, its)
+        return ""
 
-    def k3s_kubeconfig_sh(self, stdin: str, server: str, user: str) -> str:
-        token = self.cluster("install: cannot stat '/etc/rancher/k3s/k3s.yaml': No such file or directory")["token"]
+    def reaches(self, state: Json, url: str) -> bool:
+        """Whether a server answers at this URL: directly, or by the host's endpoint."""
+        address, _, port = url.removeprefix("https://").partition(":")
+        endpoint = state.get("endpoint", {})
+        if (address, port) == (endpoint.get("gateway"), endpoint.get("port")):
+            return any(self.serves(state, name) for name in endpoint["servers"])
+        there = nodes(self.lxd).get(address)
+        return port == "6443" and there is not None and self.serves(state, there.name)
+
+    def serves(self, state: Json, name: str) -> bool:
+        """Whether the API of the server of that name answers."""
+        cluster = state.get("cluster", {"members": {}})
+        present = {node.name: node.id for node in nodes(self.lxd).values()}
+        return present.get(name, "") == cluster["members"].get(name) and quorum(state)
+
+    def k3s_token_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state:
+            if not state["nodes"][self.at_home().id].get("datastore"):
+                return ""
+            return f"K10{state['cluster']['ca']}::server:{state['cluster']['token']}"
+
+    def k3s_ca_sh(self, stdin: str) -> str:
+        return str(self.cluster()["ca"])
+
+    def k3s_endpoint_sh(self, stdin: str, name: str, listen: str, gateway: str, port: str, *servers: str) -> str:
+        for (kind, *_), entity in self.lxd.entities.items():
+            for device in entity["devices"].values() if kind == "instances" else ():
+                if device.get("listen", "").endswith(f":{port}"):
+                    raise ExitError(f"{name} did not start; does something else listen on {listen}:{port}")
+        with memory.opened("host") as state:
+            names = [server.partition("=")[0] for server in servers]
+            state["endpoint"] = {"gateway": gateway, "port": port, "servers": names}
+        return f"{gateway}:{port}"
+
+    def k3s_endpoint_remove_sh(self, stdin: str, name: str) -> str:
+        with memory.opened("host") as state:
+            state.pop("endpoint", None)
+        return ""
+
+    def on_server_py(self, stdin: str, *arguments: str) -> str:
+        _socket, _project, _listed, without, seconds, _key, *command = arguments
+        present = {node.name: node for node in nodes(self.lxd).values()}
+
+        def serving() -> Node | None:
+            with memory.opened("host") as state:
+                names = state.get("endpoint", {}).get("servers", [])
+                return next((present[name] for name in names if name in present and self.serves(state, name)), None)
+
+        with memory.opened("host") as state:
+            kept = state.get("nodes", {})
+            begun = any(kept.get(node.id, {}).get("datastore") for node in present.values())
+        if without == "skip" and not begun:
+            return ""
+        await_(float(seconds), "a server of the cluster", lambda: "" if serving() else "connection refused")
+        return Shell(self.lxd, serving()).run(parsed(command), "")
+
+    def k3s_kubeconfig_sh(self, stdin: str, server: str) -> str:
+        token = self.cluster("sed: can't read /etc/rancher/k3s/k3s.yaml: No such file or directory")["token"]
         secret = base64.b64encode(f"simulated {token}".encode()).decode()  # no certificate, but as well kept as one
         return json.dumps(
             {
@@ -330,10 +425,17 @@ class Shell:
         return name
 
     def node_remove_sh(self, stdin: str, name: str) -> str:
-        id_ = self.joined().get(name)
-        with memory.opened("host") as state:
-            state["nodes"].get(id_, {}).pop("joins", None)
+        self.node_forget_sh(stdin, name, "")
         return ""
+
+    def node_forget_sh(self, stdin: str, name: str, machine: str) -> str:
+        self.cluster()
+        with memory.opened("host") as state:
+            cluster = state["cluster"]
+            if cluster["nodes"].get(name, {"id": machine})["id"] != machine:
+                del cluster["nodes"][name]
+                cluster["members"].pop(name, None)
+        return str(cluster["ca"])
 
     def cilium_ready_sh(self, stdin: str, limit: str, revision: str, names: str, *workloads: str) -> str:
         def seen(workload: str) -> str:
@@ -441,10 +543,9 @@ class Shell:
         """The cluster whose server this node is. Errors: ExitError, it is none, with the refusal."""
         node = self.at_home()
         with memory.opened("host") as state:
-            its, own = state.get("cluster"), state.get("nodes", {}).get(node.id, {})
-        if not its or own.get("role") != "server" or own.get("joins") != its["id"]:
-            raise ExitError(refusal)
-        return dict(its)
+            if not self.serves(state, node.name):
+                raise ExitError(refusal)
+            return dict(state["cluster"])
 
     def joined(self) -> dict[str, str]:
         """Instance of each node of the cluster. Errors: ExitError."""
@@ -479,10 +580,12 @@ class Call:
 def called(command: str) -> Call:
     """What `components.remote.Script` put into this command line. Errors: ExitError, it is something else."""
     words = shlex.split(command)
-    if words[:2] == ["sudo", "-n"]:
-        words = words[2:]
+    return parsed(words[2:] if words[:2] == ["sudo", "-n"] else words)
+
+
+def parsed(words: list[str]) -> Call:
     if words[:3] != ["timeout", "-k", "10"]:
-        raise ExitError(f"{command[:40]!r}: not simulated; only the program's own scripts are", 127)
+        raise ExitError(f"{shlex.join(words)[:40]!r}: not simulated; only the program's own scripts are", 127)
     seconds, (interpreter, _, text, *rest) = words[3], words[8:]  # between them what keeps it alone
     if interpreter == "sh":
         return Call(rest[0], rest[1:], float(seconds))
@@ -490,6 +593,21 @@ def called(command: str) -> Call:
     if text not in known:
         raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
     return Call(known[text], rest, float(seconds))
+
+
+def split_token(token: str) -> tuple[str, str]:
+    """Secret and hash of the authority ("": none) of a join token, K10HASH::USER:SECRET or SECRET."""
+    if not token.startswith("K10"):
+        return token, ""
+    authority, _, credentials = token.removeprefix("K10").partition("::")
+    return credentials.partition(":")[2], authority
+
+
+def quorum(state: Mapping[str, Any]) -> bool:
+    """Whether etcd has a majority: most members' instances are there."""
+    its = state.get("cluster", {}).get("members", {})
+    alive = [id_ for id_ in its.values() if id_ in state.get("nodes", {})]
+    return 2 * len(alive) > len(its)
 
 
 def script_program(file: str, **pretended: Any) -> Callable[..., str]:
@@ -519,15 +637,21 @@ def await_(limit: float, what: str, seen: Callable[[], str]) -> None:
         clock.sleep(5)
 
 
+def known(cluster: Json, node: Node, its: Json) -> None:
+    """Let the cluster know this node; a new one gets a range for its pods, never one that another has had."""
+    if cluster["nodes"].get(node.name, {}).get("id") != node.id:
+        its["pods"] = f"10.42.{cluster.setdefault('ranges', 0)}.0/24"
+        cluster["ranges"] += 1
+    cluster["nodes"][node.name] = {"id": node.id, "password": its["password"]}
+
+
 def members(state: Mapping[str, Any]) -> dict[str, str]:
-    """Instance of each node that has joined the cluster, by its name there."""
+    """Instance of each node of the cluster that is there, by its name there."""
     hanging = memory.faults("hang")
     return {
-        its["name"]: id_
-        for id_, its in state.get("nodes", {}).items()
-        if "joins" in its
-        and its["joins"] == state.get("cluster", {}).get("id")
-        and f"{its['name']}/join" not in hanging
+        name: its["id"]
+        for name, its in state.get("cluster", {}).get("nodes", {}).items()
+        if its["id"] in state.get("nodes", {}) and f"{name}/join" not in hanging
     }
 
 

@@ -1,6 +1,8 @@
 # Install or upgrade k3s by its official installer and wait until it runs.
-# usage: k3s_install.sh server|agent VERSION INSTALLER_URL ARTIFACT_URL SECONDS <config.yaml   (may hold the join token)
-role=$1 version=$2 installer_url=$3 artifact_url=$4 limit=$5
+# usage: k3s_install.sh server|agent VERSION INSTALLER_URL ARTIFACT_URL SECONDS USER [SERVER_URL [AUTHORITY]]
+# On standard input: the node's password, a line; then config.yaml, with the join token. USER: gets a kubeconfig.
+# AUTHORITY: hash of that of the cluster which a server joins at SERVER_URL; empty: there is none, and it starts one.
+role=$1 version=$2 installer_url=$3 artifact_url=$4 limit=$5 user=$6 server=${7:-} authority=${8:-}
 config=/etc/rancher/k3s/config.yaml
 case $role in
 server) unit=k3s other=k3s-agent ;;
@@ -11,22 +13,51 @@ esac
 [ ! -e "/etc/systemd/system/$other.service" ] ||
     fail "$(hostname) already runs $other and cannot become $role in place; remove the node from the configuration, run once, then add it again"
 
+read -r password
 wanted=$(cat)
-case $wanted in *'"server": '*)
-    # The one that started the cluster names no server.
-    [ "$role" = agent ] || ! [ -e "$config" ] || grep -q '"server": ' "$config" ||
-        fail "$(hostname) started the cluster and cannot join another; the first server by name is the one that starts it, so name new servers after $(hostname)"
-    ;;
-esac
+home=$(getent passwd "$user" | cut -d : -f 6)
+[ -n "$home" ] || fail "no user $user on $(hostname); lxd.loginUser must be the image's own user"
+
+# What a node that has run cannot bear. A version as four numbers: v1.25.6+k3s1 is 1 25 6 1.
+numbers() { echo "$1" | sed 's/^v//; s/+k3s/ /; s/[.-]/ /g'; }
+older() { # A B C D  A' B' C' D': the first is older than the second
+    [ "$1" -lt "$5" ] || { [ "$1" -eq "$5" ] && { [ "$2" -lt "$6" ] || { [ "$2" -eq "$6" ] && {
+        [ "$3" -lt "$7" ] || { [ "$3" -eq "$7" ] && [ "$4" -lt "$8" ]; }
+    }; }; }; }
+}
+runs=$(k3s --version 2>/dev/null | sed -n 's/^k3s version \(v[0-9.]*+k3s[0-9]*\) .*/\1/p')
+if [ -n "$runs" ] && [ -d /var/lib/kubelet ]; then
+    # shellcheck disable=SC2046 # numbers
+    ! older $(numbers "$version") $(numbers "$runs") ||
+        fail "$(hostname) runs k3s $runs, k3s.version is $version; k3s does not go back to an older release. Write $runs or later."
+    minor=${runs#v*.} minor=${minor%%.*} next=${version#v*.} next=${next%%.*}
+    [ "$next" -le $((minor + 1)) ] ||
+        fail "$(hostname) runs k3s $runs, k3s.version is $version; Kubernetes goes one minor release at a time. Write a $(echo "$runs" | cut -d . -f 1).$((minor + 1)) first, run, and go on from there."
+fi
+if [ "$role" = server ] && [ -e "$config" ] && [ -d /var/lib/rancher/k3s/server/db ]; then
+    for key in cluster-cidr service-cidr; do
+        was=$(grep "\"$key\": " "$config" | sed 's/.*: "//; s/".*//')
+        is=$(echo "$wanted" | grep "\"$key\": " | sed 's/.*: "//; s/".*//')
+        [ "$was" = "$is" ] || [ -z "$was" ] ||
+            fail "the cluster has $key $was, and $is is asked for; addresses of a running cluster cannot change. Write $was, or make another stack."
+    done
+fi
 printf '%s\n' "$wanted" | put "$config" 600
+# k3s looks at this only as long as it has no etcd; SQLite, which an earlier version's single server has, becomes one.
+if [ "$role" = server ] && ! [ -d /var/lib/rancher/k3s/server/db/etcd ]; then
+    if [ -z "$authority" ] || [ -e /var/lib/rancher/k3s/server/db/state.db ]; then
+        echo 'cluster-init: true'
+    else
+        token=$(echo "$wanted" | sed -n 's/^ "token": "\(.*\)",*$/\1/p')
+        printf 'server: "%s"\ntoken: "K10%s::server:%s"\n' "$server" "$authority" "$token"
+    fi | put "$config.d/cilium-bgp.yaml" 600
+fi
 
 # An instance that is made anew has the password of the one before: the cluster refuses another one under a known name.
-password=/etc/rancher/node/password
-token=$(sed -n 's/^ *"token": "\(.*\)".*/\1/p' "$config")
-if [ -n "$token" ] && ! [ -e "$password" ]; then
-    (umask 077 && mkdir -p "${password%/*}")
-    printf '%s %s' "$(hostname)" "$token" | sha256sum | cut -c 1-32 | (umask 077 && cat >"$password.new")
-    mv "$password.new" "$password"
+file=/etc/rancher/node/password
+if ! [ -e "$file" ]; then
+    (umask 077 && mkdir -p "${file%/*}" && echo "$password" >"$file.new")
+    mv "$file.new" "$file"
 fi
 
 installed() { k3s --version 2>/dev/null | grep -qF " $version "; }
@@ -58,6 +89,25 @@ if [ "$role" = server ]; then
     await "$(left "$limit")" "the Kubernetes API on $(hostname) ready" ready || {
         journalctl -u "$unit" -n 30 --no-pager >&2
         exit 1
+    }
+    # etcd takes one new member at a time: the next server comes when this one votes.
+    votes() { curl -sSf --max-time 5 http://127.0.0.1:2381/metrics | grep -E '^etcd_server_(is_learner|has_leader) ' | sort | tr '\n' ' ' | grep -F 'has_leader 1 etcd_server_is_learner 0'; }
+    await "$(left "$limit")" "etcd on $(hostname) a voting member" votes || {
+        journalctl -u "$unit" -n 30 --no-pager >&2
+        exit 1
+    }
+    group=$(id -gn "$user")
+    cmp -s /etc/rancher/k3s/k3s.yaml "$home/.kube/config" || {
+        install -d -m 700 -o "$user" -g "$group" "$home/.kube"
+        install -m 400 -o "$user" -g "$group" /etc/rancher/k3s/k3s.yaml "$home/.kube/config"
+    }
+    # k3s's kubectl would take root's file, which nobody else can read, before the user's own.
+    [ -e /etc/profile.d/cilium-bgp.sh ] || {
+        mkdir -p /etc/profile.d
+        cat >/etc/profile.d/cilium-bgp.sh.new <<'PROFILE'
+[ -n "$KUBECONFIG" ] || [ ! -r "$HOME/.kube/config" ] || export KUBECONFIG="$HOME/.kube/config"
+PROFILE
+        mv /etc/profile.d/cilium-bgp.sh.new /etc/profile.d/cilium-bgp.sh
     }
 fi
 applied

@@ -1,4 +1,4 @@
-# Make this container ready for Cilium, now and at every boot, before k3s starts.
+# Make this container ready for Cilium, now and at every boot, before k3s starts. Prints its machine-id last.
 unit=/etc/systemd/system/cilium-bgp-mounts.service
 
 # Its own bpf file system: agents that share one overwrite each other's pinned maps. Shared propagation: Cilium's pods
@@ -39,3 +39,4 @@ fi
 [ "$(findmnt -n -o FSTYPE /sys/fs/bpf | sort -u)" = bpf ] || fail "/sys/fs/bpf is $(findmnt -n -o FSTYPE /sys/fs/bpf), not bpf"
 applied
 stat -c 'bpf file system: device %d' /sys/fs/bpf
+cat /etc/machine-id

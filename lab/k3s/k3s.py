@@ -89,13 +89,14 @@ def parser(role: str) -> argparse.ArgumentParser:
 
 
 def configured(role: str, arguments: Sequence[str]) -> argparse.Namespace:
-    """Flags of the configuration file, overruled by those of the command line, as in k3s."""
+    """Flags of the configuration file and of those beside it, overruled by those of the command line, as in k3s."""
     flags: list[str] = []
-    if CONFIG.exists():
-        content = yaml.safe_load(CONFIG.read_text()) or {}
-        for key, value in content.items():
-            items = value if isinstance(value, list) else [value]
-            flags += [f"--{key}" if item is True else f"--{key}={item}" for item in items if item not in (None, False)]
+    content: dict[str, Any] = {}
+    for file in (CONFIG, *sorted(CONFIG.with_suffix(".yaml.d").glob("*.yaml"))):
+        content |= (yaml.safe_load(file.read_text()) or {}) if file.exists() else {}
+    for key, value in content.items():
+        items = value if isinstance(value, list) else [value]
+        flags += [f"--{key}" if item is True else f"--{key}={item}" for item in items if item not in (None, False)]
     settings = parser(role).parse_args([*flags, *arguments])
     if settings.token_file and not settings.token:
         settings.token = Path(settings.token_file).read_text().strip()

@@ -76,14 +76,14 @@ def test_a_release_that_the_state_does_not_know(stack: World) -> None:
 
 def test_another_cilium(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.17.5"
-    same_version = dict.fromkeys(("cilium-release", "cilium-crds"), "update") | AWAITED | PROVEN
+    same_version = dict.fromkeys(("cilium-release", "cilium-crds", "cilium-running"), "update") | AWAITED | PROVEN
     assert stack.up().operations == same_version
     assert stack.holds()
 
 
 def test_another_cilium_with_another_api_version(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.18.12"
-    changed = dict.fromkeys(("cilium-release", "cilium-crds"), "update") | OBJECTS | AWAITED | PROVEN
+    changed = dict.fromkeys(("cilium-release", "cilium-crds", "cilium-running"), "update") | OBJECTS | AWAITED | PROVEN
     assert stack.up().operations == changed
     assert objects() == dict.fromkeys(objects(), "cilium.io/v2")
     assert len(objects()) == len(KINDS)

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import asyncssh
@@ -66,17 +66,116 @@ def test_only_the_stacks_key_enters_and_only_while_there_is_a_machine(host: Pret
     assert not logs_in(host, KEY)
 
 
-def test_an_agent_joins_only_with_the_token_of_a_cluster_that_is_there(host: PretendHost) -> None:
-    shell = Shell(host.lxd, NODE)
-    config = json.dumps({"node-name": "k3s2", "server": "https://10.26.23.11:6443", "token": "guessed"})
-    install = Call("k3s_install.sh", ["agent", "v1.25.6+k3s1", "https://get.k3s.io", "", "60"], 180)
-    with pytest.raises(ExitError, match="/sys/fs/bpf"):
-        shell.run(install, config)
+COMMON = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16", "disable-kube-proxy": False}
+SERVERS = COMMON | {"agent-token": "agents"}
+ENDPOINT = {"server": "https://10.26.23.1:6443"}
+
+
+def node(host: PretendHost, name: str, *, id_: str = "") -> Shell:
+    """A running instance that is prepared for k3s."""
+    its = Node(id_ or f"{name}-uuid", name, f"10.26.23.1{name[-1]}")
+    devices = {"eth0": {"ipv4.address": its.address}}
+    entity = {"status": "Running", "config": {"volatile.uuid": its.id}, "devices": devices, "project": "default"}
+    host.lxd.entities["instances", "default", name] = entity
+    host.lxd.save()
+    shell = Shell(host.lxd, its)
     shell.run(Call("node_prepare.sh", [], 60), "")
-    with pytest.raises(ExitError, match="k3s-agent on k3s2 active: not within 60 s; last seen: activating"):
-        shell.run(install, config)
-    with pytest.raises(ExitError, match="node-token: No such file"):
-        shell.run(Call("k3s_token.sh", [], 60), "")
+    return shell
+
+
+def install(shell: Shell, role: str, config: Mapping[str, object], version: str = "v1.25.6+k3s1") -> str:
+    """Why k3s did not start; nothing if it did."""
+    assert shell.node
+    arguments = [role, version, "https://get.k3s.io", "", "60", "ubuntu"]
+    try:
+        shell.run(Call("k3s_install.sh", arguments, 180), f"{shell.node.name}-password\n{json.dumps(config)}")
+    except ExitError as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture
+def cluster(host: PretendHost) -> Shell:
+    """Its first server."""
+    first = node(host, "k3s1")
+    Shell(host.lxd).run(Call("k3s_endpoint.sh", ["api", "0.0.0.0", "10.26.23.1", "6443", "k3s1=10.26.23.11"], 60), "")
+    assert install(first, "server", SERVERS | {"token": "servers", "cluster-init": True}) == ""
+    return first
+
+
+def test_k3s_needs_its_mounts(host: PretendHost) -> None:
+    with pytest.raises(ExitError, match="/sys/fs/bpf"):
+        Shell(host.lxd, NODE).run(
+            Call("k3s_install.sh", ["agent", "v1.25.6+k3s1", "", "", "60", "ubuntu"], 180), "\n{}"
+        )
+
+
+@pytest.mark.parametrize(
+    ("role", "config", "said"),
+    [
+        ("agent", ENDPOINT | {"token": "agents"}, ""),
+        ("agent", ENDPOINT | {"token": "K10::node:agents"}, ""),
+        ("agent", ENDPOINT | {"token": "servers"}, "not authorized"),  # agents have one of their own
+        ("agent", ENDPOINT | {"token": "guessed"}, "not authorized"),
+        ("agent", ENDPOINT | {"token": "K10" + "0a" * 32 + "::node:agents"}, "token CA hash does not match"),
+        ("agent", {"server": "https://10.26.23.12:6443", "token": "servers"}, "connection refused"),
+        ("server", SERVERS | ENDPOINT | {"token": "servers"}, ""),
+        ("server", SERVERS | ENDPOINT | {"token": "K10::node:agents"}, "not authorized"),
+        ("server", SERVERS | ENDPOINT | {"token": "guessed"}, "not authorized"),
+        (
+            "server",
+            SERVERS | ENDPOINT | {"token": "servers", "cluster-cidr": "10.44.0.0/16"},
+            "critical configuration value mismatch between servers",
+        ),
+    ],
+)
+def test_who_may_join(host: PretendHost, cluster: Shell, role: str, config: dict[str, object], said: str) -> None:
+    found = install(node(host, "k3s2"), role, config)
+    assert bool(found) == bool(said)
+    assert said in found
+
+
+def test_a_server_that_names_no_other_starts_a_cluster_whatever_the_others_do(
+    host: PretendHost, cluster: Shell
+) -> None:
+    with memory.opened("host") as state:
+        before = state["cluster"]["ca"]
+    other = node(host, "k3s2")
+    assert install(other, "server", SERVERS | {"token": "servers", "cluster-init": True}) == ""
+    with memory.opened("host") as state:
+        assert state["cluster"]["ca"] != before
+    assert "not a member" in install(cluster, "server", SERVERS | {"token": "servers", "cluster-init": True})
+
+
+def test_a_server_with_a_datastore_wants_its_token_and_never_an_older_k3s(host: PretendHost, cluster: Shell) -> None:
+    config = SERVERS | {"token": "servers", "cluster-init": True}
+    said = install(cluster, "server", config | {"token": "another"})
+    assert "bootstrap data already found and encrypted with different token" in said
+    assert "does not go back" in install(cluster, "server", config, "v1.24.17+k3s1")
+    assert "one minor release at a time" in install(cluster, "server", config, "v1.27.1+k3s1")
+    assert install(cluster, "server", config, "v1.26.0+k3s1") == ""
+
+
+def test_a_former_instance_is_in_the_way_until_it_is_forgotten(host: PretendHost, cluster: Shell) -> None:
+    config = SERVERS | ENDPOINT | {"token": "servers"}
+    for name in ("k3s2", "k3s3"):
+        assert install(node(host, name), "server", config) == ""
+    anew = node(host, "k3s2", id_="another")
+    assert "duplicate node name found" in install(anew, "server", config)
+    cluster.run(Call("node_forget.sh", ["k3s2", "another"], 60), "")
+    assert install(anew, "server", config) == ""
+
+
+def test_most_of_the_servers_must_be_there(host: PretendHost, cluster: Shell) -> None:
+    for name in ("k3s2", "k3s3"):
+        assert install(node(host, name), "server", SERVERS | ENDPOINT | {"token": "servers"}) == ""
+    for name in ("k3s2", "k3s3"):
+        del host.lxd.entities["instances", "default", name]
+    host.lxd.save()
+    with pytest.raises(ExitError, match="was refused"):
+        cluster.run(Call("node_joined.sh", ["k3s1", "60"], 60), "")
+    agent = ENDPOINT | {"token": "K10::node:agents"}
+    assert "connection refused" in install(node(host, "k3s9"), "agent", agent)
 
 
 def test_frr_needs_its_bridge(host: PretendHost) -> None:

@@ -23,7 +23,10 @@ def updates(*names: str) -> dict[str, str]:
 
 
 def of_node(name: str) -> set[str]:
-    return {name, *(f"{name}-{part}" for part in ("identity", "finalizer", "mounts", "k3s-agent", "joined"))}
+    return {
+        name,
+        *(f"{name}-{part}" for part in ("identity", "finalizer", "mounts", "forgotten", "k3s-agent", "joined")),
+    }
 
 
 def test_up(stack: World) -> None:
@@ -101,13 +104,13 @@ def test_exposure(stack: World) -> None:
 
 def test_k3s_version(stack: World) -> None:
     stack.setting("k3s")["version"] = "v1.26.0+k3s1"
-    changed = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", *CHECKS, "exposure-urls")
+    changed = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", "k3s-running", *CHECKS, "exposure-urls")
     assert stack.up().operations == changed
 
 
 def test_cilium_version(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.13.4"
-    assert stack.up().operations == updates("cilium-release", *CHECKS, "exposure-urls")
+    assert stack.up().operations == updates("cilium-release", "cilium-running", *CHECKS, "exposure-urls")
 
 
 def test_host_size(stack: World) -> None:

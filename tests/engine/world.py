@@ -217,7 +217,7 @@ class World:
     def leaked(self) -> list[str]:
         """Where a secret is in plain text: the state's files, the engine's output, arguments here and there."""
         with memory.opened("host") as state:
-            made = {state["cluster"]["token"]} if "cluster" in state else set()
+            made = {state["cluster"][key] for key in ("token", "agent-token")} if "cluster" in state else set()
             if router := bgp.router(state.get("frr", "")):
                 made.add(router.side.password)
         texts = {str(f): f.read_text(errors="replace") for f in (self.folder / "state").rglob("*") if f.is_file()}

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
+LOOPBACK = f"127.{20 + os.getpid() % 200}"
+"""First half of loopback addresses on which another test run does not listen."""
 CACHE = Path(__file__).parents[2] / ".cache" / "debian"
 
 

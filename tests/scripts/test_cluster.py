@@ -30,13 +30,15 @@ def test_says_which_nodes_there_are_instead(machine: Machine, answer: str) -> No
     assert done.stderr == f"{said}k3s1 NotReady wide\n"
 
 
-def cluster(machine: Machine, nodes: str, drain: str = "") -> None:
-    """A cluster whose nodes are the words of `nodes`."""
+def cluster(machine: Machine, nodes: str, drain: str = "", ready: str = "Unknown") -> None:
+    """A cluster whose nodes are the words of `nodes`, instances with the machine-id a1."""
     machine.write("state/nodes", "".join(f"node/{node}\n" for node in nodes.split()))
     machine.fake(
         "k3s",
         f"""case "$2 $3" in
-        "get node") grep -x "node/$4" "$STATE/nodes" || : ;;
+        "get node")
+            found=$(grep -x "node/$4" "$STATE/nodes") || exit 0
+            case $* in *machineID*) echo a1 ;; *Ready*) echo {ready} ;; *) echo "$found" ;; esac ;;
         drain*) {drain or ":"} ;;
         "delete node") grep -vx "node/$4" "$STATE/nodes" >"$STATE/left"; mv "$STATE/left" "$STATE/nodes" ;;
         esac""",
@@ -46,17 +48,38 @@ def cluster(machine: Machine, nodes: str, drain: str = "") -> None:
 def test_drains_a_node_then_removes_it_and_no_other(machine: Machine) -> None:
     cluster(machine, "k3s1 k3s2 k3s22")
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
-    assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get", "drain", "delete"]
+    asked = [line.split()[2] for line in machine.ran if line.startswith("k3s ")]
+    assert [verb for verb in asked if verb != "get"] == ["drain", "delete"]
     assert machine.read("state/nodes") == "node/k3s1\nnode/k3s22\n"
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
     assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get"]
 
 
-def test_a_dead_node_is_removed_all_the_same(machine: Machine) -> None:
-    cluster(machine, "k3s1 k3s2", drain="exit 1")
+def test_a_node_that_lives_and_cannot_be_drained_stays(machine: Machine) -> None:
+    cluster(machine, "k3s1 k3s2", drain="exit 1", ready="True")
     done = machine.run("node_remove.sh", "k3s2")
+    assert done.returncode == 1
+    assert "k3s2 could not be drained within 120 s, and it lives: a PodDisruptionBudget may refuse." in done.stderr
+    assert machine.read("state/nodes") == "node/k3s1\nnode/k3s2\n"
+
+
+@pytest.mark.parametrize(("machine_id", "left"), [("a1", "node/k3s1\nnode/k3s2\n"), ("b2", "node/k3s1\n")])
+def test_a_former_instance_is_forgotten_and_the_present_one_is_not(
+    machine: Machine, machine_id: str, left: str
+) -> None:
+    cluster(machine, "k3s1 k3s2")
+    done = machine.run("node_forget.sh", "k3s2", machine_id)
     assert done.returncode == 0
-    assert "k3s2 could not be drained within 120 s" in done.stderr
+    assert ("its former instance (machine-id a1)" in done.stderr) == (machine_id == "b2")
+    assert machine.read("state/nodes") == left
+    assert machine.run("node_forget.sh", "k3s3", machine_id).returncode == 0, "one that was never there"
+
+
+def test_a_dead_node_is_removed_all_the_same(machine: Machine) -> None:
+    cluster(machine, "k3s1 k3s2", drain="exec sleep 99")
+    done = machine.run("node_remove.sh", "k3s2", seconds=20)
+    assert done.returncode == 0
+    assert "k3s2 could not be drained" in done.stderr
     assert machine.read("state/nodes") == "node/k3s1\n"
 
 

@@ -1,6 +1,9 @@
-"""k3s_install.sh, k3s_token.sh, k3s_kubeconfig.sh. The installer, k3s and systemd are fakes; curl and HTTP are real."""
+"""k3s_install.sh, k3s_token.sh, k3s_kubeconfig.sh. The installer, k3s and systemd are fakes; curl and HTTP are real but
+where etcd is asked."""
 
+import hashlib
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +18,8 @@ from tests.scripts.machine import Machine
 
 VERSION = "v1.25.6+k3s1"
 CONFIG = '{"node-name": "k3s2", "token": "K10secret::server:abc"}\n'
+PASSWORD = "0123456789abcdef0123456789abcdef"
+STDIN = f"{PASSWORD}\n{CONFIG}"
 TOKEN = "K10secret"
 PATH = "/etc/rancher/k3s/config.yaml"
 INSTALLER = """# Pretends to be get.k3s.io: writes a k3s that pretends, and its unit; notes what it was told.
@@ -29,6 +34,8 @@ esac
 K3S
 chmod 755 /usr/local/bin/k3s.part
 mv /usr/local/bin/k3s.part /usr/local/bin/k3s
+mkdir -p /etc/rancher/k3s
+echo "the kubeconfig" >/etc/rancher/k3s/k3s.yaml
 mkdir -p /etc/systemd/system
 [ "$INSTALL_K3S_EXEC" = server ] && unit=k3s || unit=k3s-agent
 echo "ExecStart=/usr/local/bin/k3s $INSTALL_K3S_EXEC" >/etc/systemd/system/$unit.service
@@ -78,7 +85,13 @@ def _installer(server: Server) -> None:
     server.files = {"/install.sh": INSTALLER}
 
 
+METRICS = "etcd_server_has_leader 1\netcd_server_is_learner 0\n"
+
+
 def node(machine: Machine) -> Machine:
+    curl = shutil.which("curl")
+    machine.fake("curl", f'case "$*" in *:2381/*) cat "$STATE/etcd" ;; *) exec {curl} "$@" ;; esac')
+    machine.write("state/etcd", METRICS)
     machine.fake("systemctl", SYSTEMCTL)
     machine.fake("journalctl", 'echo "the journal: $*"')
     return machine
@@ -90,7 +103,7 @@ def restarts(machine: Machine) -> list[str]:
 
 def test_installs_an_agent(machine: Machine, server: Server) -> None:
     done = node(machine).run(
-        "k3s_install.sh", "agent", VERSION, server.url, "http://mirror.test/k3s", "5", stdin=CONFIG
+        "k3s_install.sh", "agent", VERSION, server.url, "http://mirror.test/k3s", "5", "ubuntu", stdin=STDIN
     )
     assert (done.returncode, done.stdout) == (0, f"k3s version {VERSION} (a fake)\n"), done.stderr
     assert machine.read("state/environment").splitlines() == [
@@ -109,27 +122,27 @@ def test_installs_an_agent(machine: Machine, server: Server) -> None:
 
 
 def test_a_second_run_changes_and_restarts_nothing(machine: Machine, server: Server) -> None:
-    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
-    node(machine).run(*command, stdin=CONFIG)
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu")
+    node(machine).run(*command, stdin=STDIN)
     before = machine.files()
-    done = machine.run(*command, stdin=CONFIG)
+    done = machine.run(*command, stdin=STDIN)
     assert (done.returncode, done.stderr) == (0, "")
     assert machine.files() == before
     assert not restarts(machine)
 
 
 def test_another_configuration_restarts_and_installs_nothing(machine: Machine, server: Server) -> None:
-    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
-    node(machine).run(*command, stdin=CONFIG)
-    assert machine.run(*command, stdin=CONFIG.replace("k3s2", "other")).returncode == 0
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu")
+    node(machine).run(*command, stdin=STDIN)
+    assert machine.run(*command, stdin=STDIN.replace("k3s2", "other")).returncode == 0
     assert restarts(machine) == ["systemctl restart --no-block k3s"]
     assert '"other"' in machine.read("state/running")
     assert machine.read("state/installed").count("\n") == 1
 
 
 def test_another_version_installs_and_restarts(machine: Machine, server: Server) -> None:
-    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
-    done = machine.run("k3s_install.sh", "server", "v1.26.15+k3s1", server.url, "", "5", stdin=CONFIG)
+    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", stdin=STDIN)
+    done = machine.run("k3s_install.sh", "server", "v1.26.15+k3s1", server.url, "", "5", "ubuntu", stdin=STDIN)
     assert done.stdout == "k3s version v1.26.15+k3s1 (a fake)\n"
     assert restarts(machine) == ["systemctl restart --no-block k3s"]
     assert "v1.26.15+k3s1" in machine.read("state/running")
@@ -142,22 +155,24 @@ def test_a_run_killed_anywhere_is_made_good_by_the_next(
 ) -> None:
     older = node(new_machine())
     if upgrade:
-        older.run("k3s_install.sh", "server", "v1.24.0+k3s1", server.url, "", "5", stdin="{}\n")
+        older.run(
+            "k3s_install.sh", "server", "v1.24.0+k3s1", server.url, "", "5", "ubuntu", stdin=f"{PASSWORD}\n{{}}\n"
+        )
 
     def prepared() -> Machine:
         machine = node(new_machine())
         shutil.copytree(older.root, machine.root, dirs_exist_ok=True)
         return machine
 
-    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu")
     whole = prepared()
-    assert whole.run(*command, stdin=CONFIG).returncode == 0
+    assert whole.run(*command, stdin=STDIN).returncode == 0
     wanted = {path: file for path, file in whole.contents().items() if path != "state/installed"}
     for step in whole.changing_steps:
         machine = prepared()
-        assert machine.run(*command, stdin=CONFIG, dies_at=step).returncode != 0, f"survived step {step}"
+        assert machine.run(*command, stdin=STDIN, dies_at=step).returncode != 0, f"survived step {step}"
         died_at = machine.ran[-1]
-        assert machine.run(*command, stdin=CONFIG).returncode == 0, f"after death at {died_at}"
+        assert machine.run(*command, stdin=STDIN).returncode == 0, f"after death at {died_at}"
         found = {path: file for path, file in machine.contents().items() if path != "state/installed"}
         assert found == wanted, f"after death at {died_at}"
 
@@ -176,7 +191,7 @@ def test_says_what_went_wrong_with_the_installer(
     machine: Machine, server: Server, files: dict[str, str], messages: list[str]
 ) -> None:
     server.files = files
-    done = node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "3", stdin=CONFIG)
+    done = node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "3", "ubuntu", stdin=STDIN)
     assert done.returncode == 1
     for message in messages:
         assert message in done.stderr
@@ -193,72 +208,158 @@ def test_says_what_went_wrong_with_the_installer(
 )
 def test_says_what_it_waited_for(machine: Machine, server: Server, missing: str, message: str) -> None:
     node(machine).write(f"state/{missing}")
-    done = machine.run("k3s_install.sh", "server", VERSION, server.url, "", "1", stdin=CONFIG)
+    done = machine.run("k3s_install.sh", "server", VERSION, server.url, "", "1", "ubuntu", stdin=STDIN)
     assert done.returncode == 1
     assert message in done.stderr
     (machine.root / "state" / missing).unlink()
-    machine.run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
+    machine.run("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", stdin=STDIN)
     assert restarts(machine), "what never came up was not started anew"
 
 
 def test_a_node_does_not_change_its_role_in_place(machine: Machine, server: Server) -> None:
-    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", stdin=CONFIG)
+    node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", stdin=STDIN)
     before = machine.files()
-    done = machine.run("k3s_install.sh", "agent", VERSION, server.url, "", "5", stdin="{}\n")
+    done = machine.run("k3s_install.sh", "agent", VERSION, server.url, "", "5", "ubuntu", stdin=f"{PASSWORD}\n{{}}\n")
     assert done.returncode == 1
     assert "already runs k3s and cannot become agent in place; remove the node from the configuration" in done.stderr
     assert machine.files() == before
 
 
-def test_the_server_that_started_the_cluster_does_not_join_another(machine: Machine, server: Server) -> None:
-    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
-    started, joins = '{"cluster-init": true}\n', '{"server": "https://10.26.23.11:6443", "token": "K10secret"}\n'
-    assert node(machine).run(*arguments, stdin=started).returncode == 0
+HOW = f"{PATH}.d/cilium-bgp.yaml"
+AUTHORITY = "0a" * 32
+START = "cluster-init: true\n"
+JOIN = f'server: "https://10.26.23.1:6443"\ntoken: "K10{AUTHORITY}::server:abc"\n'
+
+
+@pytest.mark.parametrize(
+    ("authority", "datastore", "how"),
+    [
+        ("", "", START),
+        (AUTHORITY, "", JOIN),
+        ("", "state.db", START),  # SQLite, of which k3s makes an etcd
+        (AUTHORITY, "state.db", START),
+        ("", "etcd/name", ""),
+        (AUTHORITY, "etcd/name", ""),
+    ],
+)
+def test_a_server_without_a_datastore_joins_a_cluster_that_is_there(
+    machine: Machine, server: Server, authority: str, datastore: str, how: str
+) -> None:
+    node(machine)
+    if datastore:
+        machine.write(f"/var/lib/rancher/k3s/server/db/{datastore}", "")
+    arguments = ("server", VERSION, server.url, "", "5", "ubuntu", "https://10.26.23.1:6443", authority)
+    text = json.dumps({"node-name": "k3s2", "token": "abc", "agent-token": "def"}, indent=1)
+    done = machine.run("k3s_install.sh", *arguments, stdin=f"{PASSWORD}\n{text}\n")
+    assert done.returncode == 0, done.stderr
+    assert (machine.read(HOW) if (machine.root / HOW.strip("/")).exists() else "") == how
+    if how:
+        assert machine.mode(HOW) == "0o600"
+
+
+def test_a_nodes_password_is_given_once(machine: Machine, server: Server) -> None:
+    arguments = ("k3s_install.sh", "agent", VERSION, server.url, "", "5", "ubuntu")
+    assert node(machine).run(*arguments, stdin=STDIN).returncode == 0
+    assert machine.read("/etc/rancher/node/password") == f"{PASSWORD}\n"
+    assert machine.mode("/etc/rancher/node/password") == "0o600"
+    assert PASSWORD not in "\n".join(machine.ran)
+    machine.run(*arguments, stdin=f"another\n{CONFIG}")
+    assert machine.read("/etc/rancher/node/password") == f"{PASSWORD}\n"
+
+
+@pytest.mark.parametrize(
+    ("runs", "wanted", "said"),
+    [
+        ("v1.25.6+k3s1", "v1.25.10+k3s1", ""),
+        ("v1.25.6+k3s1", "v1.26.0+k3s1", ""),
+        ("v1.25.6+k3s1", "v1.27.1+k3s1", "Kubernetes goes one minor release at a time. Write a v1.26 first"),
+        ("v1.25.10+k3s1", "v1.25.6+k3s1", "k3s does not go back to an older release. Write v1.25.10+k3s1 or later."),
+        ("v1.26.0+k3s1", "v1.25.16+k3s4", "does not go back"),
+        ("v1.25.6+k3s2", "v1.25.6+k3s1", "does not go back"),
+    ],
+)
+def test_a_node_that_has_run_goes_neither_back_nor_two_minors_on(
+    machine: Machine, server: Server, runs: str, wanted: str, said: str
+) -> None:
+    rest = (server.url, "", "5", "ubuntu")
+    node(machine).run("k3s_install.sh", "agent", runs, *rest, stdin=STDIN)
+    (machine.root / "var/lib/kubelet").mkdir(parents=True)
     before = machine.files()
-    done = machine.run(*arguments, stdin=joins)
-    assert "started the cluster and cannot join another; the first server by name" in done.stderr
+    done = machine.run("k3s_install.sh", "agent", wanted, *rest, stdin=STDIN)
+    assert (done.returncode == 0) == (not said), done.stderr
+    assert said in done.stderr
+    if said:
+        assert machine.files() == before
+
+
+@pytest.mark.parametrize("key", ["cluster-cidr", "service-cidr"])
+def test_a_server_with_a_datastore_keeps_its_ranges(machine: Machine, server: Server, key: str) -> None:
+    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu")
+    ranges = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16"}
+    node(machine).run(*arguments, stdin=f"{PASSWORD}\n{json.dumps(ranges, indent=1)}\n")
+    changed = f"{PASSWORD}\n{json.dumps(ranges | {key: '10.44.0.0/16'}, indent=1)}\n"
+    (machine.root / "var/lib/rancher/k3s/server/db").mkdir(parents=True)
+    before = machine.files()
+    done = machine.run(*arguments, stdin=changed)
     assert done.returncode == 1
+    assert f"the cluster has {key} {ranges[key]}, and 10.44.0.0/16 is asked for" in done.stderr
     assert machine.files() == before
 
 
-def test_a_server_that_joined_may_follow_another(machine: Machine, server: Server) -> None:
-    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5")
-    for leader in ("10.26.23.11", "10.26.23.12"):
-        joins = f'{{"server": "https://{leader}:6443", "token": "K10secret"}}\n'
-        assert node(machine).run(*arguments, stdin=joins).returncode == 0
-        assert machine.read(PATH) == joins
+def test_a_server_is_done_when_it_votes(machine: Machine, server: Server) -> None:
+    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "1", "ubuntu")
+    node(machine).write("state/etcd", METRICS.replace("learner 0", "learner 1"))
+    done = machine.run(*arguments, stdin=STDIN)
+    assert done.returncode == 1
+    assert " a voting member: not within 1 s; last seen: nothing\nthe journal: -u k3s" in done.stderr
 
 
-def test_token(machine: Machine) -> None:
+def test_the_token_of_a_cluster_that_is_there_already(machine: Machine) -> None:
+    assert machine.run("k3s_token.sh").stdout == ""
     machine.write("/var/lib/rancher/k3s/server/node-token", "K10abc\n")
     assert machine.run("k3s_token.sh").stdout == "K10abc\n"
+
+
+def test_the_authoritys_hash_is_that_of_its_file(machine: Machine) -> None:
+    machine.write("/var/lib/rancher/k3s/server/tls/server-ca.crt", "a certificate\n")
+    assert machine.run("k3s_ca.sh").stdout == hashlib.sha256(b"a certificate\n").hexdigest() + "\n"
 
 
 KUBECONFIG = "clusters:\n- cluster:\n    server: https://127.0.0.1:6443\nusers:\n- user: {client-key-data: a2V5}\n"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
-def test_kubeconfig_for_outside_and_for_the_login_user(machine: Machine) -> None:
-    machine.write("/etc/rancher/k3s/k3s.yaml", KUBECONFIG, 0o600)
+def test_a_servers_login_user_has_a_kubeconfig(machine: Machine, server: Server) -> None:
     (machine.root / "run/ubuntu").mkdir()
     (machine.root / "etc/profile.d").mkdir()
-    for _ in range(2):
-        done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443", "ubuntu")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert done.stdout == KUBECONFIG.replace("127.0.0.1", "203.0.113.7")
+    arguments = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu")
+    assert node(machine).run(*arguments, stdin=STDIN).returncode == 0
     its: Path = machine.root / "run/ubuntu/.kube/config"
-    assert its.read_text() == KUBECONFIG, "on the node it is used as it is"
+    assert its.read_text() == "the kubeconfig\n"
     asks = f"HOME={its.parents[1]}; . {machine.root}/etc/profile.d/cilium-bgp.sh; echo $KUBECONFIG"
     assert (
         subprocess.run(["env", "-i", "sh", "-c", asks], capture_output=True, text=True, check=True).stdout == f"{its}\n"
     )
     assert (machine.mode("run/ubuntu/.kube"), machine.mode("run/ubuntu/.kube/config")) == ("0o700", "0o400")
     assert {its.stat().st_uid, its.stat().st_gid, its.parent.stat().st_uid} == {1000}
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_the_kubeconfig_for_outside_has_a_certificate_that_lasts(machine: Machine, lasts: bool) -> None:
+    machine.write("/etc/rancher/k3s/k3s.yaml", KUBECONFIG, 0o600)
+    machine.fake("openssl", "exit 0" if lasts else "exit 1")
+    machine.fake("systemctl")
+    machine.fake("k3s")
+    machine.fake("base64")
+    done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == KUBECONFIG.replace("127.0.0.1", "203.0.113.7")
+    assert ("systemctl restart --no-block k3s" in machine.ran) != lasts, "k3s renews it at a start near its end"
     assert "a2V5" not in "\n".join(machine.ran)
 
 
-def test_kubeconfig_for_a_user_who_is_not_there(machine: Machine) -> None:
-    done = machine.run("k3s_kubeconfig.sh", "https://203.0.113.7:6443", "debian")
+def test_a_login_user_who_is_not_there(machine: Machine) -> None:
+    done = machine.run("k3s_install.sh", "agent", VERSION, "http://127.0.0.1:9/", "", "1", "debian", stdin=STDIN)
     assert done.returncode == 1
     assert done.stderr.startswith("no user debian on ")
     assert done.stderr.endswith("; lxd.loginUser must be the image's own user\n")

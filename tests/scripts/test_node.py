@@ -12,6 +12,7 @@ UNIT = "/etc/systemd/system/cilium-bgp-mounts.service"
 def node(machine: Machine) -> Machine:
     (machine.root / "sys/fs/bpf").mkdir(parents=True)
     machine.write("/proc/sys/net/ipv4/ip_default_ttl", "64\n")
+    machine.write("/etc/machine-id", "0123456789abcdef\n")
     machine.fake("systemctl", f'[ "$1" = enable ] || cat /etc/systemd/*.d/* {UNIT} >"$STATE/$1"')
     machine.fake("findmnt", "echo bpf")
     return machine
@@ -20,6 +21,9 @@ def node(machine: Machine) -> Machine:
 def test_mounts_now_and_at_every_boot(machine: Machine) -> None:
     done = node(machine).run("node_prepare.sh")
     assert (done.returncode, done.stdout[:24]) == (0, "bpf file system: device "), done.stderr
+    assert done.stdout.splitlines()[-1] == "0123456789abcdef", (
+        "by which the cluster's former node is told from this one"
+    )
     assert [line for line in machine.ran if line.startswith("systemctl")] == [
         "systemctl daemon-reload",
         "systemctl enable --quiet cilium-bgp-mounts",

@@ -41,9 +41,10 @@ SSH_KEY = (
 )
 BGP_PASSWORD = "canary-of-bgp"
 NGROK_TOKEN = "canary-of-ngrok"
-JOIN_TOKEN = "K10canary-of-k3s::server:0"
+SERVER_TOKEN, AGENT_TOKEN, PASSWORDS = "canary-of-servers", "canary-of-agents", "canary-of-passwords"
+AUTHORITY = "0a" * 32
 KUBECONFIG = "canary-of-kubeconfig"
-CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, JOIN_TOKEN, KUBECONFIG)
+CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, SERVER_TOKEN, AGENT_TOKEN, KUBECONFIG)
 """What no one may see in plain text; of the SSH key a line that is its own."""
 
 HOST_ADDRESS = "198.51.100.7"
@@ -91,6 +92,10 @@ class Ran:
     parameters: tuple[str, ...]
     seconds: int
     sudo: bool
+    on_server: bool = False
+    """From the host, on whichever server answers."""
+    without: str = ""
+    """What it does where no server has ever run."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,9 @@ def taken_apart(command: str) -> Ran:
     interpreter, _, text, *rest = words[8:]
     if timeout != "timeout" or not alone[2].endswith((ROOT / "components/scripts/alone.sh").read_text()):
         raise ValueError(f"not bounded, or not alone: {words[:3]}")
+    if text == (ROOT / "components/scripts/on_server.py").read_text():
+        its = taken_apart(shlex.join(rest[6:]))
+        return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[3])
     if interpreter == "python3":  # which knows no name for a text that it is given; the text does
         rest.insert(0, text.partition("\nusage: ")[2].partition(" ")[0])
     file, *parameters = rest
@@ -385,6 +393,11 @@ def answer(its: Registered) -> dict[str, Any]:
             return {"started": "first start"}
         case "cilium-bgp:RandomHex":
             return {"value": BGP_PASSWORD if its.additional_secret_outputs else "0f" * 8}
+        case "cilium-bgp:ClusterTokens":
+            made = {"token": SERVER_TOKEN, "agent_token": AGENT_TOKEN, "passwords": PASSWORDS}
+            return {key: Secret(value) for key, value in made.items()}
+        case "cilium-bgp:ClusterIdentity":
+            return {"starter": plain(its.inputs["servers"])[0], "renewed": "0"}
         case "lxd:Instance":
             address = plain(its.inputs["devices"])["eth0"]["ipv4.address"]
             return {
@@ -418,8 +431,10 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return f"{bridge}: BGP from {', '.join(nodes)}"
         case (("frr.sh" | "node_joined.sh"), (first, *_)):
             return first
-        case "k3s_token.sh", _:
-            return JOIN_TOKEN
+        case "node_prepare.sh", _:
+            return "bpf file system: device 43\nmachine-id"
+        case (("k3s_ca.sh" | "node_forget.sh"), _):
+            return AUTHORITY
         case "k3s_kubeconfig.sh", _:
             return KUBECONFIG
         case "cilium_ready.sh", (_, revision, nodes, *workloads):

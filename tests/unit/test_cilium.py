@@ -242,7 +242,7 @@ def test_outputs() -> None:
 
 
 def test_configmap_mode_has_nothing_of_the_control_plane() -> None:
-    assert set(dev().children("cilium")) == {"cilium-bgp-config", "cilium-release", "cilium-ready"}
+    assert set(dev().children("cilium")) == {"cilium-bgp-config", "cilium-release", "cilium-ready", "cilium-running"}
     assert "bgpControlPlane" not in dev()["cilium-release"].inputs["values"]
 
 
@@ -311,6 +311,7 @@ def test_the_control_plane_has_no_configmap_and_no_legacy_values() -> None:
         "cilium-crds",
         "cilium-bgp-auth",
         "cilium-ready",
+        "cilium-running",
         *(f"cilium-{kind}" for kind in KINDS),
     }
     chart = its["cilium-release"].inputs["values"]

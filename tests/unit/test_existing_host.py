@@ -57,7 +57,7 @@ def test_nothing_on_it_dies_with_it() -> None:
 )
 def test_the_api_listens_on_loopback_alone_where_the_host_is_reached_by_it(address: str, listen: str) -> None:
     its = stack(values(host=EXISTING | {"address": address}, k3s={"apiPort": 16443}))
-    assert its["k3s1"].inputs["devices"]["kubernetes-api"]["listen"] == f"tcp:{listen}:16443"
+    assert its["k3s-endpoint"].ran().parameters[1:4] == (listen, "10.26.23.1", "16443")
 
 
 def test_an_ipv6_address_stands_in_brackets_in_a_url() -> None:

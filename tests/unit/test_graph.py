@@ -66,24 +66,36 @@ WHOLE = {
         "router-frr-finalizer": FINALIZER,
     },
     "K3sCluster k3s": {
-        "k3s1-mounts": COMMAND,
-        "k3s1-k3s-server": COMMAND,
         "k3s-token": COMMAND,
-        "k3s2-finalizer": FINALIZER,
+        "k3s-tokens": "pulumi-python:dynamic/cilium-bgp:ClusterTokens",
+        "k3s-identity": "pulumi-python:dynamic/cilium-bgp:ClusterIdentity",
+        "k3s-endpoint": COMMAND,
+        "k3s-endpoint-finalizer": FINALIZER,
+        "k3s1-mounts": COMMAND,
+        "k3s1-forgotten": COMMAND,
+        "k3s1-k3s-server": COMMAND,
+        "k3s1-joined": COMMAND,
+        "k3s1-finalizer": FINALIZER,
+        "k3s-authority": COMMAND,
         "k3s2-mounts": COMMAND,
+        "k3s2-forgotten": COMMAND,
         "k3s2-k3s-agent": COMMAND,
         "k3s2-joined": COMMAND,
-        "k3s3-finalizer": FINALIZER,
+        "k3s2-finalizer": FINALIZER,
         "k3s3-mounts": COMMAND,
+        "k3s3-forgotten": COMMAND,
         "k3s3-k3s-agent": COMMAND,
         "k3s3-joined": COMMAND,
+        "k3s3-finalizer": FINALIZER,
         "k3s-kubeconfig": COMMAND,
         "k3s-provider": "pulumi:providers:kubernetes",
+        "k3s-running": "pulumi-python:dynamic/cilium-bgp:Running",
     },
     "Cilium cilium": {
         "cilium-bgp-config": f"{KUBERNETES}:core/v1:ConfigMap",
         "cilium-release": f"{KUBERNETES}:helm.sh/v3:Release",
         "cilium-ready": COMMAND,
+        "cilium-running": "pulumi-python:dynamic/cilium-bgp:Running",
     },
     "PodRoutes pods": {"pods-ranges": COMMAND, "pods-router": COMMAND, "pods-router-finalizer": FINALIZER},
     "Hubble hubble": {"hubble-addresses": COMMAND},
@@ -238,20 +250,21 @@ def test_a_command_whose_output_is_secret_is_not_logged(its: Graph) -> None:
             assert resource.inputs["addPreviousOutputInEnv"] is False
 
 
-def test_all_in_the_cluster_dies_with_its_first_server(its: Graph) -> None:
-    def is_inside(resource: Registered) -> bool:
-        if resource.type != COMMAND:
-            return resource.type.startswith("kubernetes:")
-        script = resource.ran().file
-        return script.startswith(("k3s_token", "k3s_kubeconfig")) or (
-            script != "k3s_install.sh" and "kubectl" in (SCRIPTS / script).read_text()
-        )
-
-    inside = [resource for resource in its if is_inside(resource)]
-    assert {"k3s-token", "k3s2-joined", "cilium-release", "cilium-ready", "fcdemo-service", "proof-addresses"} <= {
-        resource.name for resource in inside
-    }
-    assert {resource.deleted_with for resource in inside} == {its["k3s1-identity"].urn}
+def test_all_in_the_cluster_dies_with_the_cluster_and_is_asked_of_any_server(its: Graph) -> None:
+    commands = [resource for resource in its if resource.type == COMMAND]
+    asking = [
+        resource
+        for resource in commands
+        if resource.ran().file != "k3s_install.sh" and "kubectl" in (SCRIPTS / resource.ran().file).read_text()
+    ]
+    assert {"k3s2-joined", "cilium-ready", "proof-addresses"} <= {resource.name for resource in asking}
+    assert [resource.name for resource in asking if not resource.ran().on_server] == []
+    inside = [resource for resource in its if resource.type.startswith("kubernetes:") or resource in asking]
+    assert {"cilium-release", "fcdemo-service"} <= {resource.name for resource in inside}
+    joining = ("-forgotten", "-joined", "-authority")
+    for resource in inside:
+        cluster = "k3s-tokens" if resource.name.endswith(joining) else "k3s-identity"
+        assert resource.deleted_with == its[cluster].urn
 
 
 def test_all_in_the_cluster_is_of_its_provider(its: Graph) -> None:
@@ -271,8 +284,10 @@ def test_all_on_a_linode_dies_with_it(name: str) -> None:
 
 
 def test_nothing_is_kept_or_ignored_behind_the_users_back(its: Graph) -> None:
-    kept = [resource.name for resource in its if resource.retain_on_delete or resource.ignore_changes]
-    assert set(kept) <= {"host-instance"}, "what would be another VM"
+    assert [resource.name for resource in its if resource.retain_on_delete] == []
+    ignored = {resource.name: resource.ignore_changes for resource in its if resource.ignore_changes}
+    ignored.pop("host-instance", None)  # what would be another VM
+    assert ignored == {"k3s-token": ("create", "connection", "logging")}, "asked once and for all"
 
 
 # any nodes
@@ -326,7 +341,7 @@ def test_an_agent_takes_away_what_is_its_and_touches_nothing_else(nodes: dict[st
         f"LxdTopology${LXD}:Instance::{gone}",
         f"LxdTopology${LXD}:Identity::{gone}-identity",
         f"K3sCluster${FINALIZER}::{gone}-finalizer",
-        *(f"K3sCluster${COMMAND}::{gone}-{part}" for part in ("mounts", "k3s-agent", "joined")),
+        *(f"K3sCluster${COMMAND}::{gone}-{part}" for part in ("mounts", "forgotten", "k3s-agent", "joined")),
     }
     prefix = "urn:pulumi:dev::cilium-bgp::cilium-bgp:index:"
     assert before.resources.keys() - after.resources.keys() == {prefix + urn for urn in its_own}
@@ -366,9 +381,9 @@ def test_any_cluster_joins_in_order_keeps_its_secrets_and_dies_with_its_machines
         assert cluster.resources[k3s.deleted_with].deleted_with == instance
         before = cluster.before(k3s)
         if name != servers[0]:
-            assert {f"{servers[0]}-k3s-server", "k3s-token"} <= before
+            assert {f"{servers[0]}-k3s-server", "k3s-tokens", "k3s-endpoint"} <= before
         if node["role"] == "agent":
-            assert {f"{server}-joined" for server in servers[1:]} <= before
+            assert {f"{server}-joined" for server in servers} <= before
     for resource in cluster:
         assert resource.parent in cluster.resources or not resource.custom
         assert_no_canary(strings(resource.inputs, secret_too=False), resource.name)

@@ -12,9 +12,9 @@ def test_it_asks_for_the_addresses_once_relay_and_ui_run() -> None:
     ran = addresses.ran()
     assert (ran.file, ran.parameters) == ("load_balancer_ips.py", ("300", "10.26.23.32/27", RELAY, UI))
     assert ran.seconds > 300
-    assert ran.sudo
+    assert ran.on_server
     assert "cilium-ready" in dev().before(addresses)
-    assert addresses.deleted_with == dev()["k3s1-identity"].urn
+    assert addresses.deleted_with == dev()["k3s-identity"].urn
 
 
 def test_the_lines_bring_both_to_the_ports_that_their_tools_expect() -> None:

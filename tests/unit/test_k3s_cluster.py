@@ -1,55 +1,85 @@
 """k3s on the nodes: who comes when, with what configuration."""
 
+import hashlib
 import json
 from typing import Any
 
 import pytest
 
-from tests.unit.graph import HOST_ADDRESS, JOIN_TOKEN, KUBECONFIG, Graph, Secret, dev, plain, stack, values
+from tests.unit.graph import (
+    AGENT_TOKEN,
+    AUTHORITY,
+    HOST_ADDRESS,
+    KUBECONFIG,
+    PASSWORDS,
+    SERVER_TOKEN,
+    Graph,
+    Secret,
+    dev,
+    plain,
+    stack,
+    values,
+)
 
 SERVERS = {f"s{number}": {"role": "server", "address": f"10.26.23.{10 + number}"} for number in (1, 2, 3)}
 AGENTS = {f"a{number}": {"role": "agent", "address": f"10.26.23.{20 + number}"} for number in (1, 2)}
 LARGE = values(nodes={**AGENTS, **SERVERS})
+ENDPOINT = "https://10.26.23.1:6443"
+
+
+def stdin(its: Graph, name: str) -> tuple[str, str]:
+    """The node's password, and config.yaml."""
+    password, _, text = plain(its[name].inputs["stdin"]).partition("\n")
+    return password, text
 
 
 def config(its: Graph, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(plain(its[name].inputs["stdin"]))
+    found: dict[str, Any] = json.loads(stdin(its, name)[1].partition("\n#")[0])
     return found
 
 
-def test_the_first_server_starts_a_cluster_without_a_network_of_its_own() -> None:
+def test_a_server_has_no_network_of_its_own() -> None:
     assert config(dev(), "k3s1-k3s-server") == {
         "node-name": "k3s1",
         "node-ip": "10.26.23.11",
+        "token": SERVER_TOKEN,
+        "agent-token": AGENT_TOKEN,
         "flannel-backend": "none",
         "disable-network-policy": True,
         "disable": ["servicelb"],
         "disable-kube-proxy": False,
         "cluster-cidr": "10.42.0.0/16",
         "service-cidr": "10.43.0.0/16",
-        "tls-san": [HOST_ADDRESS, "10.26.23.11"],
+        "tls-san": [HOST_ADDRESS, "10.26.23.1"],
         "secrets-encryption": True,
-        "cluster-init": False,
     }
 
 
 @pytest.mark.parametrize(("name", "address"), [("k3s2", "10.26.23.12"), ("k3s3", "10.26.23.13")])
-def test_an_agent_joins_with_the_token_which_is_secret(name: str, address: str) -> None:
+def test_an_agent_joins_with_a_token_that_makes_no_server(name: str, address: str) -> None:
     assert config(dev(), f"{name}-k3s-agent") == {
         "node-name": name,
         "node-ip": address,
-        "server": "https://10.26.23.11:6443",
-        "token": JOIN_TOKEN,
+        "server": ENDPOINT,
+        "token": f"K10{AUTHORITY}::node:{AGENT_TOKEN}",
     }
     assert isinstance(dev()[f"{name}-k3s-agent"].inputs["stdin"], Secret)
+    assert SERVER_TOKEN not in plain(dev()[f"{name}-k3s-agent"].inputs["stdin"])
+
+
+@pytest.mark.parametrize("name", ["k3s1-k3s-server", "k3s2-k3s-agent"])
+def test_a_nodes_password_is_its_own_and_stays(name: str) -> None:
+    node = name.partition("-")[0]
+    assert stdin(dev(), name)[0] == hashlib.sha256(f"{node} {PASSWORDS}".encode()).hexdigest()[:32]
 
 
 @pytest.mark.parametrize(("name", "role"), [("k3s1", "server"), ("k3s2", "agent"), ("k3s3", "agent")])
 def test_the_installer_is_the_official_one_at_the_articles_version(name: str, role: str) -> None:
     ran = dev()[f"{name}-k3s-{role}"].ran()
     assert ran.file == "k3s_install.sh"
-    assert ran.parameters == (role, "v1.25.6+k3s1", "https://get.k3s.io", "", "600")
-    assert ran.seconds == 1800, "it may wait three times"
+    assert ran.parameters[:-2] == (role, "v1.25.6+k3s1", "https://get.k3s.io", "", "600", "ubuntu")
+    assert ran.parameters[-2:] == (ENDPOINT, AUTHORITY), "of the cluster that is there, or nothing"
+    assert ran.seconds == 2400, "it may wait four times"
     assert ran.sudo
 
 
@@ -70,40 +100,64 @@ def test_a_node_mounts_what_its_agents_need_before_k3s_and_all_dies_with_its_ins
         assert "delete" not in its.inputs, "it dies with the instance"
 
 
+@pytest.mark.parametrize(("name", "role"), [("k3s1", "server"), ("k3s2", "agent")])
+def test_a_former_instance_is_taken_out_of_the_cluster_before_the_present_one_joins(name: str, role: str) -> None:
+    forgotten = dev()[f"{name}-forgotten"]
+    ran = forgotten.ran()
+    assert (ran.file, ran.parameters) == ("node_forget.sh", (name, "machine-id"))
+    assert (ran.on_server, ran.without) == (True, "skip"), "before the first server there is nobody to ask"
+    assert forgotten.urn in dev()[f"{name}-k3s-{role}"].dependencies
+    assert {f"{name}-mounts", "k3s-endpoint"} <= dev().before(forgotten)
+
+
 def test_agents_come_after_the_server_and_not_after_each_other() -> None:
     before = dev().before(dev()["k3s3-k3s-agent"])
-    assert {"k3s1-k3s-server", "k3s-token"} <= before
+    assert {"k3s1-k3s-server", "k3s1-joined", "k3s-tokens", "k3s-authority"} <= before
     assert not {name for name in before if name.startswith("k3s2")}
 
 
-def test_a_member_that_leaves_is_drained_by_the_first_server() -> None:
-    joined = dev()["k3s2-joined"]
-    assert (joined.ran().file, joined.ran().parameters) == ("node_joined.sh", ("k3s2", "600"))
-    assert joined.ran().seconds > 600
-    assert plain(joined.inputs["connection"])["host"] == "10.26.23.11"
-    assert joined.deleted_with == dev()["k3s1-identity"].urn, "a cluster whose server is gone drains nobody"
-    removal = dev()["k3s2-finalizer"]
-    assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", ("k3s2",))
-    assert removal.inputs["subject"] == dev()["k3s2-joined"].inputs["stdin"]
-    assert removal.property_dependencies["subject"] == {dev()["k3s2-identity"].urn}, "drained before its instance goes"
-    assert removal.urn in dev()["k3s2-k3s-agent"].dependencies, "and before another one joins under its name"
-    assert removal.deleted_with == dev()["k3s1-identity"].urn
-    assert "k3s1-joined" not in {its.name for its in dev()}
+def test_an_agent_starts_again_when_the_servers_settings_change() -> None:
+    def text(**settings: Any) -> str:
+        return stdin(stack(values(**settings)), "k3s2-k3s-agent")[1]
+
+    assert text(cilium={"kubeProxyReplacement": True}) != text(), "it asks for them once, at its start"
+    assert text(k3s={"timeoutSeconds": 7}) == text()
+
+
+def test_a_member_that_leaves_is_drained_by_whichever_server_answers() -> None:
+    for name, role in (("k3s1", "server"), ("k3s2", "agent")):
+        joined = dev()[f"{name}-joined"]
+        assert (joined.ran().file, joined.ran().parameters) == ("node_joined.sh", (name, "600"))
+        assert joined.ran().seconds > 600
+        removal = dev()[f"{name}-finalizer"]
+        assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", (name,))
+        assert removal.ran("command").on_server
+        assert plain(joined.inputs["connection"])["host"] == HOST_ADDRESS
+        assert joined.deleted_with == removal.deleted_with == dev()["k3s-tokens"].urn, "a cluster drains nobody"
+        assert name in dev().before(removal), "drained before its instance is deleted"
+        assert removal.urn in dev()[f"{name}-k3s-{role}"].dependencies, "and before another one joins"
 
 
 @pytest.mark.parametrize(("name", "script"), [("k3s-token", "k3s_token.sh"), ("k3s-kubeconfig", "k3s_kubeconfig.sh")])
-def test_what_the_server_tells_is_secret_and_never_logged(name: str, script: str) -> None:
+def test_what_a_server_tells_is_secret_and_never_logged(name: str, script: str) -> None:
     its = dev()[name]
     assert its.ran().file == script
     assert "stdout" in its.additional_secret_outputs
     assert its.inputs["logging"] == "none"
     assert its.inputs["addPreviousOutputInEnv"] is False
-    assert "k3s1-k3s-server" in dev().before(its)
-    assert its.deleted_with == dev()["k3s1-identity"].urn
+
+
+def test_the_tokens_are_the_stacks_own_and_secret() -> None:
+    identity = dev()["k3s-tokens"]
+    assert {"token", "agent_token", "passwords"} <= identity.additional_secret_outputs
+    assert all(isinstance(identity.inputs[key], Secret) for key in ("token", "agent_token", "passwords", "existing"))
+    assert "k3s1-k3s-server" not in dev().before(identity)
+    assert dev()["k3s-token"].ignore_changes == ("create", "connection", "logging"), "asked once, of an older cluster"
 
 
 def test_the_kubeconfig_leads_to_the_api_through_the_host() -> None:
-    assert dev()["k3s-kubeconfig"].ran().parameters == (f"https://{HOST_ADDRESS}:6443", "ubuntu")
+    assert dev()["k3s-kubeconfig"].ran().parameters == (f"https://{HOST_ADDRESS}:6443",)
+    assert dev()["k3s-kubeconfig"].ran().on_server
     assert dev().outputs["kubeconfig"] == Secret(KUBECONFIG)
     assert dev().outputs["kube_api"] == f"https://{HOST_ADDRESS}:6443"
 
@@ -112,8 +166,7 @@ def test_the_provider_is_of_this_cluster_whatever_the_kubeconfig_says() -> None:
     provider = dev()["k3s-provider"]
     assert provider.type == "pulumi:providers:kubernetes"
     assert provider.inputs["kubeconfig"] == Secret(KUBECONFIG)
-    # another MAC address is another instance, with another cluster
-    assert provider.inputs["clusterIdentifier"] == "00:16:3e:00:00:0b"
+    assert provider.inputs["clusterIdentifier"] == "00:16:3e:00:00:0b", "k3s1's, which starts it"
     assert (provider.inputs["enableConfigMapMutable"], provider.inputs["enableSecretMutable"]) == ("true", "true")
 
 
@@ -123,21 +176,39 @@ def test_kube_proxy_is_off_where_cilium_replaces_it() -> None:
 
 def test_several_servers_join_one_after_the_other_and_agents_after_all_of_them() -> None:
     its = stack(LARGE)
-    assert config(its, "s1-k3s-server")["cluster-init"] is True
-    for name in ("s2", "s3"):
-        joins = config(its, f"{name}-k3s-server")
-        assert (joins["server"], joins["token"], joins["cluster-init"]) == (
-            "https://10.26.23.11:6443",
-            JOIN_TOKEN,
-            False,
-        )
-        assert joins["flannel-backend"] == "none"
-        assert isinstance(its[f"{name}-k3s-server"].inputs["stdin"], Secret)
+    own = {"node-name", "node-ip"}
+    alike = [
+        {key: value for key, value in config(its, f"{name}-k3s-server").items() if key not in own} for name in SERVERS
+    ]
+    assert alike[0] == alike[1] == alike[2]
+    assert not {"server", "cluster-init"} & alike[0].keys()
+    assert all(isinstance(its[f"{name}-k3s-server"].inputs["stdin"], Secret) for name in SERVERS)
+    assert "s1-joined" in its.before(its["s2-forgotten"]), "which tells whether there is a cluster"
     assert "s2-joined" in its.before(its["s3-k3s-server"])
     assert "s3-joined" not in its.before(its["s2-k3s-server"])
     for name in AGENTS:
         assert {"s2-joined", "s3-joined"} <= its.before(its[f"{name}-k3s-agent"])
     assert not {name for name in its.before(its["a2-k3s-agent"]) if name.startswith("a1")}
+
+
+def test_the_host_passes_the_api_on_to_all_servers() -> None:
+    endpoint = stack(LARGE)["k3s-endpoint"]
+    servers = tuple(f"s{number}=10.26.23.{10 + number}" for number in (1, 2, 3))
+    assert endpoint.ran().parameters == ("cilium-bgp-dev-api", "0.0.0.0", "10.26.23.1", "6443", *servers)
+    assert stack(LARGE)["k3s-endpoint-finalizer"].ran("command").parameters == ("cilium-bgp-dev-api",)
+    assert plain(endpoint.inputs["connection"])["host"] == HOST_ADDRESS
+
+
+def test_one_server_more_changes_no_other_command() -> None:
+    one = stack(values(nodes={"s1": SERVERS["s1"], **AGENTS}))
+    three = stack(LARGE)
+    changed = {
+        its.name
+        for its in one
+        if its.type.startswith("command:") and its.name.startswith(("k3s-", "s1-", "a1-"))
+        if its.inputs != three[its.name].inputs
+    }
+    assert changed == {"k3s-endpoint"}
 
 
 def test_outputs() -> None:

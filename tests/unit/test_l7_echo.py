@@ -107,7 +107,7 @@ def test_it_is_asked_once_all_of_it_is_there_and_again_with_every_release() -> N
     assert check.inputs["stdin"] != l7(*VERSIONS[1])["l7echo-check"].inputs["stdin"]
     for name, resource in its.children("l7echo").items():
         assert "cilium-ready" in its.before(resource), name
-        assert resource.deleted_with == its["k3s1-identity"].urn
+        assert resource.deleted_with == its["k3s-identity"].urn
 
 
 def test_outputs() -> None:

@@ -156,16 +156,6 @@ def test_who_may_enter_is_written_into_each_node_and_on_the_host() -> None:
     assert "preflight-host" in its.before(its["access-authorized-keys"])
 
 
-def test_the_host_passes_the_api_on_to_the_first_server_alone() -> None:
-    devices = {name: dev()[name].inputs["devices"] for name in ("k3s1", "k3s2", "k3s3")}
-    assert devices["k3s1"]["kubernetes-api"] == {
-        "type": "proxy",
-        "listen": "tcp:0.0.0.0:6443",
-        "connect": "tcp:127.0.0.1:6443",
-    }
-    assert [name for name, its in devices.items() if "kubernetes-api" in its] == ["k3s1"]
-
-
 ANEW = {
     name: {"role": role, "address": f"10.26.23.{place}", "generation": generation}
     for place, (name, role, generation) in enumerate(
@@ -178,7 +168,7 @@ def test_of_nodes_that_are_made_anew_one_waits_until_the_other_is_in_the_cluster
     its = stack(values(nodes=ANEW))
     assert [its[name].inputs["generation"] for name in ANEW] == [1, 3, 1, 2, 1]
     joined = {name: {before for before in its.before(its[name]) if before.endswith("-joined")} for name in ANEW}
-    assert joined == {"a1": set(), "a2": set(), "a3": set(), "a4": {"a2-joined"}, "s1": set()}
+    assert joined == {"a1": set(), "a2": set(), "a3": set(), "a4": {"a2-joined", "s1-joined"}, "s1": set()}
     servers = {f"s{n}": {"role": "server", "address": f"10.26.23.2{n}", "generation": 2} for n in (1, 2, 3)}
     its = stack(values(nodes=servers))
     assert "s1-k3s-server" in its.before(its["s2"])

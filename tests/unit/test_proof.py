@@ -31,7 +31,7 @@ def test_every_load_balancer_must_have_an_address() -> None:
     ran = addresses.ran()
     assert (ran.file, ran.parameters) == ("load_balancer_ips.py", ("300", "10.26.23.32/27", *SERVICES))
     assert ran.seconds > 300
-    assert addresses.deleted_with == dev()["k3s1-identity"].urn
+    assert addresses.deleted_with == dev()["k3s-identity"].urn
 
 
 def test_the_host_must_have_a_session_a_route_and_an_answer() -> None:

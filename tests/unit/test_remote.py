@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components import remote
-from components.remote import SCRIPTS, SHARED, Connection, Script
+from components.remote import SCRIPTS, SHARED, Connection, Script, Servers
+from lxd_resources.endpoint import SOCKETS
 from tests.unit.graph import registered, taken_apart
 
 PRINT_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
@@ -38,8 +39,9 @@ def command(script: Script, user: str = "root") -> str:
 def test_the_whole_script_is_in_the_command_line_after_what_all_share(file: str) -> None:
     text = (SCRIPTS / file).read_text()
     line = command(Script(file, ["a b", "c"], seconds=7))
-    ran = taken_apart(line)
-    assert (ran.file, ran.parameters, ran.seconds, ran.sudo) == (file, ("a b", "c"), 7, False)
+    if file != "on_server.py":
+        ran = taken_apart(line)
+        assert (ran.file, ran.parameters, ran.seconds, ran.sudo) == (file, ("a b", "c"), 7, False)
     alone = ["sh", "-c", (SCRIPTS / "alone.sh").read_text(), "dev.it"]
     words = shlex.split(line)
     if file.endswith(".py"):
@@ -59,6 +61,25 @@ def test_another_machine_is_another_command_line() -> None:
         here = command(Script(its.name, ["word"])).replace("dev.it", f"dev.{its.name}")
         assert its.inputs["create"] == here.replace(" -c '", " -c '# on 4711\n", 1)
         assert its.ran() == taken_apart(here)
+
+
+def test_a_script_for_any_server_goes_to_the_host_with_limits_of_its_own_inside() -> None:
+    host = Connection(host="192.0.2.10", private_key="key", host_key="ssh-ed25519 AAAAhost", user="admin")
+    servers = Servers(host, "cilium-bgp-dev-api", "default", "skip")
+    opts = pulumi.ResourceOptions()
+
+    def run() -> None:
+        remote.run("it", Script("node_joined.sh", ["k3s2", "9"], 70), servers, opts)
+
+    its = registered(run)["it"]
+    words = shlex.split(its.inputs["create"])
+    assert words[:6] == ["sudo", "-n", "timeout", "-k", "10", "250"]
+    listed = "/var/lib/cilium-bgp/cilium-bgp-dev-api.servers"
+    which = [":".join(SOCKETS), "default", listed, "skip", "120", "dev.it"]
+    assert words[13:19] == which
+    assert words[19:23] == ["timeout", "-k", "10", "70"], "it works in the server when nobody is left on the host"
+    ran = its.ran()
+    assert (ran.file, ran.parameters, ran.seconds, ran.on_server) == ("node_joined.sh", ("k3s2", "9"), 70, True)
 
 
 def test_sudo_that_asks_nothing_for_any_user_but_root() -> None:
