@@ -159,7 +159,6 @@ cluster = K3sCluster(
     {
         "host": host.connection,
         "machine": host.machine,
-        "lxd": lxd.lxd,
         "servers": {name: topology.nodes[name] for name in its.servers},
         "server_addresses": {name: str(node.address) for name, node in its.servers.items()},
         "agents": {name: topology.nodes[name] for name in its.agents},

@@ -16,7 +16,6 @@ from components.cluster_identity import ClusterIdentity, ClusterTokens, Running
 from components.fingerprint import fingerprint
 from components.node import ControlPlane, Node
 from components.remote import Connection, Script, Servers
-from lxd_resources import Endpoint
 
 
 class K3sClusterArgs(TypedDict):
@@ -24,8 +23,6 @@ class K3sClusterArgs(TypedDict):
     """SSH to the host."""
     machine: pulumi.Resource | None
     """The machine that the API's endpoint dies with, where the stack owns it."""
-    lxd: pulumi.Input[Endpoint]
-    """LXD's API on the host, in which the nodes are instances."""
     servers: Mapping[str, Node]
     """Nodes that run the control plane: an odd number."""
     server_addresses: Mapping[str, str]
@@ -120,12 +117,11 @@ class K3sCluster(pulumi.ComponentResource):
         endpoint = f"cilium-bgp-{pulumi.get_stack()}-api"
         api_address = pulumi.Output.from_input(args["api_address"])
         self.api = api_address.apply(lambda address: f"https://{in_url(address)}:{args['api_port']}")
-        lxd = pulumi.Output.unsecret(pulumi.Output.from_input(args["lxd"]))
 
         def on(machine: pulumi.Resource | None, *after: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=machine, depends_on=list(after))
 
-        asked = Servers(args["host"], endpoint, lxd.apply(lambda its: its["project"]))
+        asked = Servers(args["host"], endpoint)
 
         # Of a cluster that an earlier version of this program has started; never asked again.
         existing = remote.run(

@@ -85,8 +85,6 @@ class Servers:
     """SSH to the host, which knows its servers by name (`k3s_endpoint.sh`)."""
     endpoint: str
     """Name of the unit and files of the API's endpoint there."""
-    project: pulumi.Input[str]
-    """LXD project of the servers."""
     without: Literal["wait", "skip"] = "wait"
     """What to do where no server has ever run; a skipped script prints nothing."""
     seconds: int = 120
@@ -100,7 +98,7 @@ class Servers:
         """The command line for the host."""
         listed = f"/var/lib/cilium-bgp/{self.endpoint}.servers"
         words = script.words("root", name)
-        which = [":".join(SOCKETS), self.project, listed, self.without, str(self.seconds), alone_as(name)]
+        which = [":".join(SOCKETS), listed, self.without, str(self.seconds), alone_as(name)]
         parameters = [*which, *words, *script.parameters]
         return Script("on_server.py", parameters, script.seconds + self.seconds + 60).command(self.user, name, machine)
 

@@ -387,7 +387,7 @@ class Shell:
         return ""
 
     def on_server_py(self, stdin: str, *arguments: str) -> str:
-        _socket, _project, _listed, without, seconds, _key, *command = arguments
+        _socket, _listed, without, seconds, _key, *command = arguments
         present = {node.name: node for node in nodes(self.lxd).values()}
 
         def serving() -> Node | None:

@@ -11,10 +11,8 @@ if ! command -v haproxy >/dev/null; then
 fi
 command -v python3 >/dev/null || apt_install python3-minimal
 
-servers=''
-for server; do servers="$servers${server%%=*} "; done
 # Who asks a server from this host looks here.
-echo "$servers" | put "/var/lib/cilium-bgp/$name.servers" 644
+echo "$*" | put "/var/lib/cilium-bgp/$name.servers" 644
 
 {
     cat <<CONFIG

@@ -1,9 +1,10 @@
 """Run a command as root on the first server of the cluster whose API answers; its output and its end are this one's.
 
-usage: on_server.py SOCKETS PROJECT LIST WITHOUT SECONDS NAME COMMAND…
-SOCKETS: where LXD's may be on this host, with colons between. PROJECT: whose instances the servers are. LIST: file with
-their names. WITHOUT: what to do where no server has ever run, or none is left: `wait`, or `skip` (there is nothing to
-ask). SECONDS: how long a server is waited for. NAME: under which alone.sh, in the command, knows it on the server.
+usage: on_server.py SOCKETS LIST WITHOUT SECONDS NAME COMMAND…
+SOCKETS: where LXD's may be on this host, with colons between. LIST: file with the servers, NAME=ADDRESS, each in the
+project where an instance has that address. WITHOUT: what to do where no server has ever run, or none is left: `wait`,
+or `skip` (there is nothing to ask). SECONDS: how long a server is waited for. NAME: under which alone.sh, in the
+command, knows it on the server.
 """
 
 import http.client
@@ -21,16 +22,12 @@ DATASTORE = "/var/lib/rancher/k3s/server/db"
 LONGEST = 86400
 
 
-class MissingError(OSError):
-    """LXD has no such instance."""
-
-
 class Lxd(http.client.HTTPConnection):
     """Requests to LXD's API on its Unix socket."""
 
-    def __init__(self, path: str, project: str) -> None:
+    def __init__(self, path: str) -> None:
         super().__init__("lxd", timeout=LONGEST)
-        self.path, self.project = path, project
+        self.path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
@@ -38,28 +35,38 @@ class Lxd(http.client.HTTPConnection):
         self.sock.connect(self.path)
 
     def ask(self, method: str, url: str, body: Any = None) -> bytes:
-        self.request(method, f"{url}{'&' if '?' in url else '?'}project={self.project}", body and json.dumps(body))
+        self.request(method, url, body and json.dumps(body))
         answer = self.getresponse()
         text = answer.read()
         if answer.status >= 400:
-            said = f"LXD answers {method} {url} with {answer.status}: {text.decode(errors='replace')[:200]}"
-            raise MissingError(said) if answer.status == http.HTTPStatus.NOT_FOUND else OSError(said)
+            raise OSError(f"LXD answers {method} {url} with {answer.status}: {text.decode(errors='replace')[:200]}")
         return text
 
     def metadata(self, method: str, url: str, body: Any = None) -> Any:
         return json.loads(self.ask(method, url, body))["metadata"]
 
-    def execute(self, name: str, command: list[str]) -> tuple[int, str, str]:
+    def instances(self) -> dict[str, Any]:
+        """By the address that each was given."""
+        found = self.metadata("GET", "/1.0/instances?recursion=1&all-projects=true")
+        return {
+            device["ipv4.address"]: instance
+            for instance in found
+            for device in instance["expanded_devices"].values()
+            if "ipv4.address" in device
+        }
+
+    def execute(self, instance: Any, command: list[str]) -> tuple[int, str, str]:
         """Exit status, standard output and standard error of a command in an instance."""
+        within = f"project={instance['project']}"
         body = {"command": command, "wait-for-websocket": False, "record-output": True, "interactive": False}
-        operation = self.metadata("POST", f"/1.0/instances/{name}/exec", body)["id"]
-        done = self.metadata("GET", f"/1.0/operations/{operation}/wait")
+        operation = self.metadata("POST", f"/1.0/instances/{instance['name']}/exec?{within}", body)["id"]
+        done = self.metadata("GET", f"/1.0/operations/{operation}/wait?{within}")
         outputs = []
         for number in ("1", "2"):
             log = ((done["metadata"] or {}).get("output") or {}).get(number)
-            outputs.append(self.ask("GET", log).decode(errors="replace") if log else "")
+            outputs.append(self.ask("GET", f"{log}?{within}").decode(errors="replace") if log else "")
             if log:
-                self.ask("DELETE", log)  # what a server has said may be secret
+                self.ask("DELETE", f"{log}?{within}")  # what a server has said may be secret
         if done["err"].startswith("Command not "):  # found, or executable: LXD calls that a failure of its own
             return 127, "", done["err"]
         if done["status_code"] >= 400:
@@ -67,34 +74,43 @@ class Lxd(http.client.HTTPConnection):
         return int(done["metadata"]["return"]), outputs[0], outputs[1]
 
 
-def find(lxd: Lxd, names: list[str]) -> tuple[str, str, bool]:
-    """The first server whose API answers ("": none), what the others said, and whether any has ever been started."""
+def find(lxd: Lxd, servers: list[str]) -> tuple[Any, str, bool]:
+    """The first server whose API answers (None: none), what the others said, and whether any has ever been started."""
     said, begun = [], False
-    for name in names:
+    try:
+        there = lxd.instances()
+    except OSError as error:
+        lxd.close()
+        return None, str(error), True  # nobody knows: wait for it
+    for name, _, address in (server.partition("=") for server in servers):
+        instance = there.get(address)
         try:
-            if lxd.metadata("GET", f"/1.0/instances/{name}")["status"] != "Running":
+            if instance is None:
+                said.append(f"{name}: there is no such instance")
+                continue
+            if instance["status"] != "Running":
                 raise OSError("it is not running")
-            code, _, complaint = lxd.execute(name, READY)
+            code, _, complaint = lxd.execute(instance, READY)
             if code == 0:
-                return name, "", True
-            begun = begun or lxd.execute(name, ["test", "-d", DATASTORE])[0] == 0
+                return instance, "", True
+            begun = begun or lxd.execute(instance, ["test", "-d", DATASTORE])[0] == 0
             said.append(f"{name}: {complaint.strip()[-200:] or f'kubectl ended with {code}'}")
         except OSError as error:
             lxd.close()
-            begun = begun or not isinstance(error, MissingError)  # nobody knows: wait for it
+            begun = True
             said.append(f"{name}: {error}")
-    return "", "; ".join(said) or "no server is listed", begun
+    return None, "; ".join(said) or "no server is listed", begun
 
 
 def main(arguments: list[str]) -> int:
-    paths, project, listed, without, seconds, key, *command = arguments
+    paths, listed, without, seconds, key, *command = arguments
     path = next((path for path in paths.split(":") if Path(path).exists()), paths)
-    lxd = Lxd(path, project)
+    lxd = Lxd(path)
     end = time.monotonic() + float(seconds)
     while True:
-        names = Path(listed).read_text().split() if Path(listed).exists() else []
-        name, said, begun = find(lxd, names)
-        if name:
+        servers = Path(listed).read_text().split() if Path(listed).exists() else []
+        instance, said, begun = find(lxd, servers)
+        if instance:
             break
         if without == "skip" and not begun:
             return 0
@@ -104,11 +120,11 @@ def main(arguments: list[str]) -> int:
 
     def stop(*_: object) -> None:
         """What LXD has started is no child of this program."""
-        Lxd(path, project).execute(name, [*END, key])
+        Lxd(path).execute(instance, [*END, key])
         sys.exit(1)
 
     signal.signal(signal.SIGTERM, stop)
-    code, output, complaint = lxd.execute(name, command)
+    code, output, complaint = lxd.execute(instance, command)
     sys.stdout.write(output)
     sys.stderr.write(complaint)
     return code

@@ -59,7 +59,9 @@ def test_a_second_run_changes_nothing_and_another_server_reloads(machine: Machin
     assert f"systemctl reload-or-restart {NAME}" not in machine.ran
     assert run(machine, *SERVERS).returncode == 0
     assert f"systemctl reload-or-restart {NAME}" in machine.ran
-    assert machine.read(LISTS).split() == ["k3s1", "k3s2", "k3s3"]
+    assert machine.read(LISTS).split() == [
+        f"k3s{number}={server}" for number, server in enumerate((ONE, TWO, THREE), 1)
+    ]
 
 
 def test_says_what_may_be_in_the_way(machine: Machine) -> None:

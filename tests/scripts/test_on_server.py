@@ -17,6 +17,8 @@ import pytest
 from components.remote import SCRIPTS
 
 PROJECT = "cluster"
+# Somebody else's instance of the same name.
+OTHERS = {"name": "k3s1", "project": "default", "expanded_devices": {"eth0": {"type": "nic"}}}
 
 
 class Lxd(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
@@ -32,6 +34,11 @@ class Lxd(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.logs: dict[str, str] = {}
         self.operations: list[dict[str, Any]] = []
         self.executed: list[tuple[str, list[str]]] = []
+
+    def described(self, name: str) -> dict[str, Any]:
+        device = {"type": "nic", "ipv4.address": f"10.26.23.1{name[-1]}"}
+        its = {"name": name, "project": PROJECT, "status": self.instances[name]}
+        return its | {"expanded_devices": {"eth0": device, "root": {"type": "disk"}}}
 
     def execute(self, name: str, command: list[str]) -> dict[str, Any]:
         self.executed.append((name, command))
@@ -70,16 +77,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        assert parse_qs(url.query) == {"project": [PROJECT]}
-        parts = url.path.split("/")
+        query, parts = parse_qs(url.query), url.path.split("/")
+        if query != {"recursion": ["1"], "all-projects": ["true"]}:
+            assert query == {"project": [PROJECT]}
         if url.path in self.server.logs:
             self.reply(200, self.server.logs[url.path])
         elif parts[2] == "operations":
             self.metadata(self.server.operations[int(parts[3])])
-        elif parts[3] in self.server.instances:
-            self.metadata({"status": self.server.instances[parts[3]]})
         else:
-            self.reply(404, "Instance not found")
+            self.metadata([*map(self.server.described, self.server.instances), {**OTHERS, "status": "Running"}])
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -99,14 +105,14 @@ def lxd(tmp_path: Path) -> Iterator[Lxd]:
     with Lxd(str(tmp_path / "unix.socket")) as serving:
         threading.Thread(target=serving.serve_forever, daemon=True).start()
         serving.instances = dict.fromkeys(("k3s1", "k3s2", "k3s3"), "Running")
-        (tmp_path / "servers").write_text("k3s1 k3s2 k3s3 \n")
+        (tmp_path / "servers").write_text("k3s1=10.26.23.11 k3s2=10.26.23.12 k3s3=10.26.23.13\n")
         yield serving
         serving.shutdown()
 
 
 def ask(lxd: Lxd, *command: str, without: str = "wait", seconds: str = "1") -> "subprocess.CompletedProcess[str]":
     folder = Path(str(lxd.server_address)).parent
-    which = [str(lxd.server_address), PROJECT, str(folder / "servers"), without, seconds, "dev.it"]
+    which = [str(lxd.server_address), str(folder / "servers"), without, seconds, "dev.it"]
     line = [sys.executable, str(SCRIPTS / "on_server.py"), *which, *command]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
 
@@ -164,7 +170,7 @@ def test_a_cluster_that_does_not_answer_is_not_one_that_never_was(lxd: Lxd, begu
 
 def test_what_it_has_started_in_a_server_ends_with_it(lxd: Lxd, tmp_path: Path) -> None:
     lxd.ready = {"k3s1"}
-    which = [str(lxd.server_address), PROJECT, str(tmp_path / "servers"), "wait", "9", "dev.it"]
+    which = [str(lxd.server_address), str(tmp_path / "servers"), "wait", "9", "dev.it"]
     asking = subprocess.Popen([sys.executable, SCRIPTS / "on_server.py", *which, "sleep", "3"])
     while not any(command == ["sleep", "3"] for _, command in lxd.executed):
         time.sleep(0.05)

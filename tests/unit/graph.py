@@ -189,8 +189,8 @@ def taken_apart(command: str) -> Ran:
     if timeout != "timeout" or not alone[2].endswith((ROOT / "components/scripts/alone.sh").read_text()):
         raise ValueError(f"not bounded, or not alone: {words[:3]}")
     if text == (ROOT / "components/scripts/on_server.py").read_text():
-        its = taken_apart(shlex.join(rest[6:]))
-        return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[3])
+        its = taken_apart(shlex.join(rest[5:]))
+        return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[2])
     if interpreter == "python3":  # which knows no name for a text that it is given; the text does
         rest.insert(0, text.partition("\nusage: ")[2].partition(" ")[0])
     file, *parameters = rest

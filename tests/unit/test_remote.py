@@ -65,7 +65,7 @@ def test_another_machine_is_another_command_line() -> None:
 
 def test_a_script_for_any_server_goes_to_the_host_with_limits_of_its_own_inside() -> None:
     host = Connection(host="192.0.2.10", private_key="key", host_key="ssh-ed25519 AAAAhost", user="admin")
-    servers = Servers(host, "cilium-bgp-dev-api", "default", "skip")
+    servers = Servers(host, "cilium-bgp-dev-api", "skip")
     opts = pulumi.ResourceOptions()
 
     def run() -> None:
@@ -75,9 +75,9 @@ def test_a_script_for_any_server_goes_to_the_host_with_limits_of_its_own_inside(
     words = shlex.split(its.inputs["create"])
     assert words[:6] == ["sudo", "-n", "timeout", "-k", "10", "250"]
     listed = "/var/lib/cilium-bgp/cilium-bgp-dev-api.servers"
-    which = [":".join(SOCKETS), "default", listed, "skip", "120", "dev.it"]
-    assert words[13:19] == which
-    assert words[19:23] == ["timeout", "-k", "10", "70"], "it works in the server when nobody is left on the host"
+    which = [":".join(SOCKETS), listed, "skip", "120", "dev.it"]
+    assert words[13:18] == which
+    assert words[18:22] == ["timeout", "-k", "10", "70"], "it works in the server when nobody is left on the host"
     ran = its.ran()
     assert (ran.file, ran.parameters, ran.seconds, ran.on_server) == ("node_joined.sh", ("k3s2", "9"), 70, True)
 
