@@ -30,6 +30,12 @@ def test_a_pod_does_not_reach_the_router_whatever_it_sends(configmap: Fresh) -> 
     assert sessions() == dict.fromkeys(NODES.values(), "Established")
 
 
+def test_a_pods_account_cannot_read_the_password(configmap: Fresh) -> None:
+    ask = ["k3s", "kubectl", "auth", "can-i", "get", "configmaps", "-n", "kube-system"]
+    ask += ["--as=system:serviceaccount:default:default"]
+    assert on_node("k3s1", "sh", "-c", f"{' '.join(ask)} || true").strip() == "no"
+
+
 def test_what_is_learned_from_a_node_is_the_pool_and_its_own_pods(configmap: Fresh) -> None:
     told = HOST.run("vtysh", "-c", "show running-config")
     assert re.findall(r"neighbor NODES password (\S+)", told), "unsigned sessions"

@@ -32,6 +32,11 @@ while True:
     connection.sendall(f"{peer[0]} {connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)}".encode())
     connection.close()
 """
+SERVER6 = """
+import socket, time
+listener = socket.create_server(("::", 10250), family=socket.AF_INET6, backlog=99)
+time.sleep(600)
+"""
 CLIENT = """
 import socket, sys
 connection = socket.socket()
@@ -131,6 +136,29 @@ def test_from_beyond_the_host_only_answers_and_what_it_forwards_come_in(network:
     network.output("nft", FORWARD)
     assert network.asks("neighbour", "192.0.2.1", 8080), "exposure.forwards"
     assert network.asks("neighbour", POOL_ADDRESS, 10250) == ""
+
+
+def test_nor_by_ipv6(network: Network) -> None:
+    for inside, link, address in (
+        ((), "lxdbr0", "fd00:23::1/64"),
+        ((), "neighbour", "fd00:192::1/64"),
+        (("-n", "node"), "eth0", "fd00:23::11/64"),
+        (("-n", "neighbour"), "eth0", "fd00:192::9/64"),
+    ):
+        network.output("ip", *inside, "address", "add", address, "dev", link, "nodad")
+    network.output("ip", "-n", "node", "-6", "route", "add", "default", "via", "fd00:23::1")
+    network.output("ip", "-n", "neighbour", "-6", "route", "add", "default", "via", "fd00:192::1")
+    network.output("sysctl", "-q", "-w", "net.ipv6.conf.all.forwarding=1")
+    subprocess.Popen([*network.enter, *network.on("node", "python3", "-c", SERVER6)])
+
+    def reaches(name: str) -> bool:
+        asks = "timeout 2 bash -c ': </dev/tcp/fd00:23::11/10250' 2>&1"
+        return network.run(*network.on(name, "sh", "-c", asks)).returncode == 0
+
+    eventually(lambda: reaches("neighbour"))
+    assert network.protect().returncode == 0
+    assert reaches("")
+    assert not reaches("neighbour")
 
 
 def test_what_nodes_need_passes_a_firewall_that_drops(network: Network) -> None:
