@@ -1,5 +1,6 @@
 """A Linode VM as the host."""
 
+import hashlib
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any, TypedDict
@@ -50,6 +51,13 @@ def public_address(addresses: Sequence[str]) -> str:
     return str(next((one for one in found if not any(one in network for network in PRIVATE)), found[0]))
 
 
+def firewall_label(label: str) -> str:
+    """As long as it may be, 32 characters; those of two VMs stay two."""
+    if len(label) <= 32:
+        return label
+    return f"{label[:23].rstrip('-_.')}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
 class LinodeHost(pulumi.ComponentResource):
     """A VM behind a firewall that drops all but SSH and the Kubernetes API from the administrators' networks."""
 
@@ -77,7 +85,7 @@ class LinodeHost(pulumi.ComponentResource):
         ]
         firewall = linode.Firewall(
             f"{name}-firewall",
-            label=args["label"][:32].rstrip("-_."),  # as long as it may be, and no sign at its end
+            label=firewall_label(args["label"]),
             inbound_policy="DROP",
             outbound_policy="ACCEPT",
             inbounds=[

@@ -11,7 +11,7 @@ from settings.models import ExistingSettings, LinodeSettings, Settings
 from settings.networks import largest_free_range
 from settings.problems import Problem
 
-BGP_PORT = 179
+BGP_PORT, DNS_PORT = 179, 53
 ADMIN_CIDRS = (
     "the firewall would let nobody in, not even this program. Set the address you come from: "
     "pulumi config set --path 'cilium-bgp:host.adminCidrs[0]' \"$(curl -4fsS https://ifconfig.me)/32\""
@@ -383,7 +383,8 @@ def _host_ports(settings: Settings, but: str) -> dict[int, str]:
         "host.port": (ssh, "SSH's (host.port)"),
         "k3s.apiPort": (settings.k3s.api_port, "the Kubernetes API's (k3s.apiPort)"),
     }
-    return {BGP_PORT: "the BGP router's"} | {port: owner for key, (port, owner) in ports.items() if key != but}
+    dns = {DNS_PORT: "LXD's DNS server's"} if but == "k3s.apiPort" else {}  # a forward there would not meet it
+    return {BGP_PORT: "the BGP router's"} | dns | {port: owner for key, (port, owner) in ports.items() if key != but}
 
 
 def _bgp(settings: Settings) -> Iterator[Problem]:
@@ -521,7 +522,7 @@ def _downloads(settings: Settings) -> Iterator[Problem]:
         ("k3s.artifactUrl", its.artifact_url or "", its.allow_http),
         ("cilium.chart", settings.cilium.chart, settings.cilium.allow_http),
     ):
-        if url.startswith("http://") and not allowed:
+        if url.startswith("http://") and not allowed and "#sha256=" not in url:
             allow = f"{key.partition('.')[0]}.allowHttp"
             yield Problem(
                 key,

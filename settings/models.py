@@ -18,6 +18,7 @@ from settings.values import (
     BridgeName,
     Chart,
     CiliumVersion,
+    ContainerImage,
     Count,
     DhcpRange,
     Generation,
@@ -25,18 +26,22 @@ from settings.values import (
     HostAddress,
     HostKey,
     HubbleMetric,
+    InstallerUrl,
     K3sVersion,
     LinodeLabel,
     LxdImage,
     NodeAddress,
     PodCidr,
     Pool,
+    PoolName,
     Port,
+    ProjectName,
     RestartTime,
     Seconds,
     ServiceCidr,
     TimerSeconds,
     Url,
+    UserName,
     Word,
 )
 
@@ -81,7 +86,7 @@ class ExistingSettings(_Model):
     """IP address or DNS name that SSH dials."""
     port: Port = 22
     """TCP port of its SSH server."""
-    user: Word = "root"
+    user: UserName = "root"
     """Login user."""
     host_key: HostKey
     """Its public SSH host key, `TYPE BASE64`; any other key is refused. From `ssh-keyscan`."""
@@ -90,7 +95,7 @@ class ExistingSettings(_Model):
 class StoragePoolSettings(_Model):
     """Where LXD keeps the disks of nodes that are made from now on."""
 
-    name: Word = "default"
+    name: PoolName = "default"
     """Name of the pool; one that exists is adopted."""
     driver: Literal["dir", "btrfs", "lvm", "zfs"] = "dir"
     """LXD's storage driver. Overlayfs in the nodes does not work on zfs."""
@@ -120,13 +125,13 @@ class BridgeSettings(_Model):
 class LxdSettings(_Model):
     """LXD on the host, and what the nodes are made of."""
 
-    project: Word = "default"
+    project: ProjectName = "default"
     """LXD project of nodes that are made from now on. Any but `default` is made, and goes with the stack."""
     storage_pool: StoragePoolSettings = StoragePoolSettings()
     bridge: BridgeSettings = BridgeSettings()
     image: LxdImage = "ubuntu:22.04"
     """Image of nodes to come: `ubuntu:NAME` or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
-    login_user: Word = "ubuntu"
+    login_user: UserName = "ubuntu"
     """User that the image's cloud-init gives the SSH key to."""
     timeout_seconds: Seconds = 600
     """Wait for a node's address, cloud-init and SSH host key, in seconds."""
@@ -148,8 +153,8 @@ class K3sSettings(_Model):
 
     version: K3sVersion = "v1.25.6+k3s1"
     """k3s release, `vX.Y.Z+k3sN`; Cilium must be tested with its Kubernetes."""
-    installer_url: Url = "https://get.k3s.io"
-    """Where the installer script is downloaded from."""
+    installer_url: InstallerUrl = "https://get.k3s.io"
+    """Where the installer script is downloaded from. With `#sha256=…` at its end no other script than that runs."""
     artifact_url: Url | None = None
     """Mirror of k3s's release artifacts (folder that holds the versions). `null`: GitHub's."""
     allow_http: bool = False
@@ -229,7 +234,7 @@ class FcDemoSettings(_Model):
 
     enabled: bool = True
     """Create it."""
-    image: Word = "mcas/franceconnect-demo2:latest"
+    image: ContainerImage = "mcas/franceconnect-demo2:latest"
     """Container image; answers HTTP on port 3000."""
     replicas: Count = 4
     """Number of pods."""

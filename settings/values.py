@@ -283,6 +283,17 @@ def _url(value: str) -> str:
     return value
 
 
+def _installer(value: str) -> str:
+    _url(value)
+    fragment = urlsplit(value).fragment
+    if fragment and not re.fullmatch(r"sha256=[0-9a-f]{64}", fragment):
+        raise refusal(
+            f"{value!r} ends with no SHA-256 of the installer, so it could not be checked. Write 64 hex digits in "
+            "lower case after #sha256=: curl -fsSL URL | sha256sum"
+        )
+    return value
+
+
 def _chart(value: str) -> str:
     _without_login(value)
     remote = re.fullmatch(r"(https?|oci)://[^\s/]+\S*", value)
@@ -337,6 +348,28 @@ def _authorized_key(value: str) -> str:
             "'ssh-ed25519 AAAA…', without options."
         )
     return f"{kind} {key}"
+
+
+def _like(pattern: str, consequence: str, form: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise refusal(f"{value!r} is no such name; {consequence}. Write {form}.")
+        return value
+
+    return check
+
+
+# lxd/api_project.go; for pools what is a folder and part of a URL.
+_project = _like(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", "LXD would refuse it", "letters, digits, '-' and '.': cilium-bgp")
+_pool_name = _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "LXD would refuse it", "letters, digits, '-', '_' and '.'")
+_user = _like(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "no system has a user of it", "the login name, like root or ubuntu")
+# github.com/distribution/reference
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_container_image = _like(
+    rf"(?:[A-Za-z0-9.-]+(?::\d+)?/)?{_PART}(?:/{_PART})*(?::\w[\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?",
+    "its pods would stay in InvalidImageName",
+    "NAME:TAG, the name in lower case, like mcas/franceconnect-demo2:latest",
+)
 
 
 def _host_key(value: str) -> str:
@@ -425,9 +458,14 @@ CiliumVersion = Annotated[str, AfterValidator(_cilium_version)]
 BridgeName = Annotated[str, AfterValidator(_bridge_name)]
 LxdImage = Annotated[str, AfterValidator(_image)]
 Url = Annotated[str, AfterValidator(_url)]
+InstallerUrl = Annotated[str, AfterValidator(_installer)]
 Chart = Annotated[str, AfterValidator(_chart)]
 HostAddress = Annotated[str, AfterValidator(_host)]
 LinodeLabel = Annotated[str, AfterValidator(_linode_label)]
+ProjectName = Annotated[str, AfterValidator(_project)]
+PoolName = Annotated[str, AfterValidator(_pool_name)]
+UserName = Annotated[str, AfterValidator(_user)]
+ContainerImage = Annotated[str, AfterValidator(_container_image)]
 Word = Annotated[str, AfterValidator(_word)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
 AuthorizedKey = Annotated[str, AfterValidator(_authorized_key)]

@@ -67,6 +67,11 @@ if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
     trap 'rm -f "$installer"' EXIT
     curl -fsSL --retry 3 --retry-connrefused --max-time 60 -o "$installer" "$installer_url" ||
         fail "no installer from $installer_url (k3s.installerUrl)"
+    case $installer_url in *'#sha256='*)
+        echo "${installer_url##*#sha256=}  $installer" | sha256sum --check --status ||
+            fail "the installer from ${installer_url%%#*} is not the one that k3s.installerUrl names: its SHA-256 is $(sha256sum <"$installer" | cut -d ' ' -f 1). Nothing of it ran. See what has changed in it, and write that there if it is good"
+        ;;
+    esac
     export INSTALL_K3S_VERSION="$version" INSTALL_K3S_EXEC="$role" INSTALL_K3S_SKIP_START=true
     [ -z "$artifact_url" ] || export INSTALL_K3S_ARTIFACT_URL="$artifact_url"
     change

@@ -199,6 +199,19 @@ def test_says_what_went_wrong_with_the_installer(
     assert not restarts(machine)
 
 
+def test_no_other_installer_runs_than_the_one_that_is_named(machine: Machine, server: Server) -> None:
+    def install(checksum: str) -> subprocess.CompletedProcess[str]:
+        url = f"{server.url}#sha256={checksum}"
+        return node(machine).run("k3s_install.sh", "server", VERSION, url, "", "5", stdin=CONFIG)
+
+    good = hashlib.sha256(INSTALLER.encode()).hexdigest()
+    done = install("0" * 64)
+    assert done.returncode == 1
+    assert f"is not the one that k3s.installerUrl names: its SHA-256 is {good}. Nothing of it ran." in done.stderr
+    assert not machine.exists("state/environment")
+    assert install(good).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [

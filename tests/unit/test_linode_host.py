@@ -74,12 +74,6 @@ def test_forwarded_ports_are_open_to_their_own_networks_only() -> None:
     ]
 
 
-def test_a_long_label_is_cut_to_what_a_firewall_may_have() -> None:
-    its = stack(values(host=DEV["host"] | {"label": f"{'a' * 31}-b"}))
-    assert its["host-instance"].inputs["label"] == f"{'a' * 31}-b"
-    assert its["host-firewall"].inputs["label"] == "a" * 31, "32 characters at most, the last one a letter or digit"
-
-
 def test_the_vm_is_never_without_its_firewall() -> None:
     assert "host-firewall" in dev().before(dev()["host-instance"])
     assert dev()["host-instance"].property_dependencies["firewallId"] == {dev()["host-firewall"].urn}
@@ -139,3 +133,17 @@ def test_outputs() -> None:
     assert dev().outputs_of("host") == {"address": HOST_ADDRESS}
     assert dev().outputs["host_address"] == HOST_ADDRESS
     assert plain(dev().outputs["ssh_commands"])["host"] == f"ssh root@{HOST_ADDRESS}"
+
+
+def test_a_long_label_is_cut_to_what_a_firewall_may_have_and_stays_its_vms() -> None:
+    def labels(of: str) -> tuple[str, str]:
+        its = stack(values(host=DEV["host"] | {"label": of}))
+        return its["host-instance"].inputs["label"], its["host-firewall"].inputs["label"]
+
+    assert labels("a" * 32) == ("a" * 32, "a" * 32)
+    long = [f"lxdserver-of-the-lab-.-in-{place}" for place in ("parma-1", "parma-2")]
+    found = [labels(label) for label in long]
+    assert [vm for vm, _ in found] == long
+    firewalls = [firewall for _, firewall in found]
+    assert [firewall[:-8] for firewall in firewalls] == ["lxdserver-of-the-lab-", "lxdserver-of-the-lab-"]
+    assert len(set(firewalls)) == 2, "each firewall's label tells its VM's"
