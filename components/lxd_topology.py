@@ -131,7 +131,9 @@ class LxdTopology(pulumi.ComponentResource):
         if args["project"] != "default":
             # Its own instances and profiles; images are shared, networks and pools are LXD's.
             config = {"features.images": "false", "features.profiles": "true", "features.storage.volumes": "true"}
-            project = Project(f"{name}-project", lxd=lxd, name=args["project"], config=config, opts=child)
+            project = Project(
+                f"{name}-project", lxd=lxd, name=args["project"], config=config, adopt="if-equal", opts=child
+            )
             lxd = pulumi.Output.all(lxd, project.name).apply(lambda both: both[0])  # what follows is in it
 
         pool = StoragePool(

@@ -266,11 +266,10 @@ class Provider(dynamic.ResourceProvider):
             raise LxdError(f"it exists with {', '.join(unlike)}; choose another name, or delete it")
         adopt = props.get("adopt", "never")
         if adopt == "never":
-            choice = ', or say adopt="update"' if "adopt" in props else ""
-            raise LxdError(f"it exists and is not ours; choose another name, or delete it{choice}")
+            raise LxdError("it exists and is not ours; choose another name, or delete it")
         content = self.content(live)
         if adopt == "if-equal" and (other := self.unequal(props, content)):
-            raise LxdError(f'it exists with another {", ".join(other)}; make it equal, or say adopt="update"')
+            raise LxdError(f"it exists with another {', '.join(other)}; choose another name, or make it equal")
         return json.dumps(content, sort_keys=True), False
 
     def unequal(self, props: Props, content: Props) -> list[str]:

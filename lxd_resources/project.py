@@ -18,6 +18,17 @@ class ProjectProvider(Provider):
     server_set = ("features.",)
     in_project = False
 
+    def unequal(self, props: Props, content: Props) -> list[str]:
+        """Its features cannot change while there is anything in it."""
+        return []
+
+    def wanted(self, props: Props, content: Props, olds: Props | None = None) -> Props:
+        result = super().wanted(props, content, olds)
+        if props.get("former"):
+            features = {key: value for key, value in content["config"].items() if key.startswith(self.server_set)}
+            result["config"] |= features
+        return result
+
     def before_delete(self, lxd: Lxd, props: Props, live: Props) -> None:
         """LXD deletes no project that holds images; those it downloaded for instances are nobody's."""
         users = [user.partition("?")[0].removeprefix("/1.0/").split("/") for user in live["used_by"]]
@@ -29,7 +40,7 @@ class ProjectProvider(Provider):
 
 
 class Project(Entity, module="lxd", name="Project"):
-    """An LXD project. Features that are not given stay as LXD sets them."""
+    """An LXD project. Features that are not given stay as LXD sets them; those of one that is adopted stay as well."""
 
     name: pulumi.Output[str]
 

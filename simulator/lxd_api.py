@@ -219,6 +219,13 @@ class LxdApi:
                 self._refuse_devices(key, entity | {field: body[field] for field in PUT_FIELDS if field in body})
             if kind == "profiles":
                 self._refuse_root(project, name, body)
+            if kind == "projects" and [user for user in users if "/profiles/default" not in user]:
+                before, after = (
+                    {key: value for key, value in its["config"].items() if key.startswith("features.")}
+                    for its in (entity, body)
+                )
+                if before != after:
+                    raise ApiError(400, "Features can only be changed on empty projects")
             kept = {"instances": "volatile.uuid", "storage-pools": "source"}.get(kind)
             if kept and entity["config"].get(kept) != body["config"].get(kept):
                 raise ApiError(400, f"{kept} cannot be changed")

@@ -89,5 +89,5 @@ def test_the_preview_of_the_switch_says_what_happens(configmap: Stack) -> None:
         "cilium-ciliumbgppeerconfig",
         "cilium-ciliumbgpclusterconfig",
     }
-    assert deleted == {"cilium-bgp-config", "pods-ranges", "pods-router", "pods-router-finalizer"}
+    assert deleted == {"cilium-bgp-config", "pods", "pods-ranges", "pods-router", "pods-router-finalizer"}
     assert not [step["urn"] for step in shown if "replace" in step["op"]]

@@ -202,7 +202,7 @@ def test_says_what_went_wrong_with_the_installer(
 def test_no_other_installer_runs_than_the_one_that_is_named(machine: Machine, server: Server) -> None:
     def install(checksum: str) -> subprocess.CompletedProcess[str]:
         url = f"{server.url}#sha256={checksum}"
-        return node(machine).run("k3s_install.sh", "server", VERSION, url, "", "5", stdin=CONFIG)
+        return node(machine).run("k3s_install.sh", "server", VERSION, url, "", "5", "ubuntu", stdin=STDIN)
 
     good = hashlib.sha256(INSTALLER.encode()).hexdigest()
     done = install("0" * 64)

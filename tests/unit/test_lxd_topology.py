@@ -206,7 +206,7 @@ def test_a_project_of_its_own_comes_before_all_that_is_in_it() -> None:
     assert asked_for(project) == {
         "name": "lab",
         "config": {"features.images": "false", "features.profiles": "true", "features.storage.volumes": "true"},
-        "adopt": "never",
+        "adopt": "if-equal",
     }
     assert plain(project.inputs["lxd"])["project"] == "lab"
     for name in ENTITIES:
