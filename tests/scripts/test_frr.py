@@ -180,7 +180,7 @@ def test_takes_from_each_node_its_own_pods_and_drops_no_session_for_it(host: Hos
 def test_the_firewall_lets_agents_pass_with_ibgp_and_with_ebgp(host: Host, asn: int) -> None:
     multihop: dict[str, Any] = {"ebgp-multihop": {"config": {"enabled": True, "multihop-ttl": 255}}}
     assert host.configure(node_asn=asn).returncode == 0
-    assert host.script("firewall.sh", "lxdbr0", GATEWAY, "10.26.23.11", "10.26.23.12").returncode == 0
+    assert host.script("firewall.sh", "lxdbr0", GATEWAY, "6443", "10.26.23.11", "10.26.23.12").returncode == 0
     host.node(11, asn=asn, **(multihop if asn != 64512 else {}))
     eventually(lambda: host.established(11))
     host.announce(11, "10.26.23.32/32")
