@@ -56,7 +56,7 @@ def listening(listed: str) -> set[tuple[str, str, int]]:
     for line in listed.splitlines():
         protocol, _, _, _, local, *_ = line.split()
         address, _, port = local.rpartition(":")
-        address = re.sub(r"%.*", "", address).strip("[]")
+        address = re.sub(r"%.*", "", address).strip("[]").removeprefix("::ffff:")
         if not address.startswith("127.") and address != "::1":
             heard.add((protocol, address, int(port)))
     return heard
