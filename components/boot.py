@@ -21,9 +21,10 @@ class BootProvider(dynamic.ResourceProvider):
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:
         take(_news["machine"], _olds["machine"])
-        asked = {key: _news[key] for key in ("identity", "machine", "command")}
-        known = {key: value for key, value in asked.items() if not isinstance(value, Unknown)}
-        return dynamic.DiffResult(changes=any(_olds.get(key) != value for key, value in known.items()))
+        # An identity that a preview does not know yet is another machine's.
+        known = {key: _news[key] for key in ("machine", "command") if not isinstance(_news[key], Unknown)}
+        asked = {**known, "identity": _news["identity"]}
+        return dynamic.DiffResult(changes=any(_olds.get(key) != value for key, value in asked.items()))
 
     def create(self, props: Props) -> dynamic.CreateResult:
         return dynamic.CreateResult("boot", {**props, "started": look(props)})

@@ -24,6 +24,6 @@ def only_ours(name: str, server: ControlPlane) -> pulumi.ResourceHookBinding:
         kind = f"{its['kind']}.{version}.{group}" if group else its["kind"]
         metadata = its["metadata"]
         script = Script("object_is_ours.sh", [kind, metadata.get("namespace", "default"), metadata["name"]], 60)
-        await remote.run_now(f"{name}-{metadata['name']}-only-ours", script, server.connection)
+        await remote.run_now(f"{name}-{its['kind']}-{metadata['name']}-only-ours", script, server.connection)
 
     return pulumi.ResourceHookBinding(before_create=[pulumi.ResourceHook(hook, look)])

@@ -257,7 +257,7 @@ class Shell:
     def node_prepare_sh(self, stdin: str) -> str:
         with self.own() as its:
             its["mounts"] = True
-        return f"bpf file system: device 43\n{self.at_home().id}"
+        return f"bpf file system: device 43\n{machine_id(self.at_home().id)}"
 
     def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
         role, version, installer, _artifact, limit, _user, server, authority = arguments
@@ -432,7 +432,7 @@ class Shell:
         self.cluster()
         with memory.opened("host") as state:
             cluster = state["cluster"]
-            if cluster["nodes"].get(name, {"id": machine})["id"] != machine:
+            if name in cluster["nodes"] and machine_id(cluster["nodes"][name]["id"]) != machine:
                 del cluster["nodes"][name]
                 cluster["members"].pop(name, None)
         return str(cluster["ca"])
@@ -593,6 +593,11 @@ def parsed(words: list[str]) -> Call:
     if text not in known:
         raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
     return Call(known[text], rest, float(seconds))
+
+
+def machine_id(instance: str) -> str:
+    """What systemd in the instance with this UUID calls the machine, machine-id(5)."""
+    return instance.replace("-", "")
 
 
 def split_token(token: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -34,9 +35,10 @@ def revealed(value: Any) -> Any:
 
 def form(text: str) -> Any:
     """JSON and YAML by their keys, other text with numbers, keys and hashes masked."""
-    parsed = yaml.safe_load(text) if text else None
-    if isinstance(parsed, dict | list):
-        return skeleton(parsed)
+    with suppress(yaml.YAMLError):
+        parsed = yaml.safe_load(text)
+        if isinstance(parsed, dict | list):
+            return skeleton(parsed)
     text = re.sub(r"^(k3s version \S+) .*", r"\1", text)  # and then in brackets a commit, or who it is in truth
     return re.sub(r"(K10|AAAA)\S+|\b[0-9a-f]{6,}\b|\d+", "#", text)
 

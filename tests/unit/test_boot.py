@@ -95,10 +95,11 @@ def test_a_command_that_fails_is_an_error(machine: Machine) -> None:
     [
         ({"identity": "another"}, True),
         ({"command": "another"}, True),
-        ({"identity": UNKNOWN, "machine": UNKNOWN}, False),
+        ({"identity": UNKNOWN, "machine": UNKNOWN}, True),
+        ({"machine": UNKNOWN}, False),
     ],
 )
-def test_another_machine_is_looked_at_but_not_what_a_preview_does_not_know(
+def test_another_machine_is_looked_at_but_not_a_way_that_a_preview_does_not_know(
     machine: Machine, change: dict[str, Any], looks: bool
 ) -> None:
     provider = BootProvider()
