@@ -31,6 +31,11 @@ class MissingError(LxdError):
     """No such entity."""
 
 
+_PASSING = ("is busy running", "Failed decoding stream JSON")
+"""What LXD says of an instance that another operation works on; and of an image server's index, which it keeps in a
+file that it writes in place (LXD 5.0, simplestreams): who makes another instance meanwhile reads half of it."""
+
+
 class RetryError(Exception):
     """Whether the request was done is not known, or it came at the wrong time: read the entity, then decide."""
 
@@ -179,9 +184,9 @@ class Lxd:
 
 
 def _refusal(error: object) -> LxdError | RetryError:
-    """LXD's own words; an instance that is busy with another operation will not be for long."""
+    """LXD's own words, or that it passes: see `_PASSING`."""
     line = _line(error)
-    return RetryError(line) if "is busy running" in line else LxdError(line)
+    return RetryError(line) if any(words in line for words in _PASSING) else LxdError(line)
 
 
 def _line(error: object) -> str:

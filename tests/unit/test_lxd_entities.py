@@ -957,6 +957,11 @@ def test_busy_instance_is_waited_for(endpoint: Json, api: LxdApi) -> None:
     assert api.entities["instances", "default", "k3s1"]["config"]["limits.cpu"] == "2"
 
 
+def test_an_image_servers_index_that_was_half_written_is_read_again(endpoint: Json, api: LxdApi) -> None:
+    api.fail("POST", "instances", "half-read", times=2)
+    assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
+
+
 def test_instance_deleted_while_it_is_waited_for(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
     nodes.on_start = api.entities.clear
 
