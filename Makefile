@@ -71,9 +71,10 @@ lab: setup
 lab-down: setup
 	@python -m lab.stack destroy
 
-# The same, checked from outside in both modes, and taken down.
+# The same, checked from outside in both modes, and taken down. STORY: which of its files, in their order.
+STORY ?= tests/e2e
 e2e: setup
-	pytest -m e2e -v --durations=0 tests/e2e
+	pytest -m e2e -v --durations=0 $(STORY)
 	@scripts/setup-routers
 	pytest -m e2e -v -n 2 tests/scripts  # in namespaces of their own
 
