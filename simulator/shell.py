@@ -260,7 +260,7 @@ class Shell:
         return f"bpf file system: device 43\n{machine_id(self.at_home().id)}"
 
     def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
-        role, version, installer, _artifact, limit, _user, server, authority = arguments
+        role, version, installer, _artifact, limit, _user, server, authority, *_ = (*arguments, "", "")
         node = self.at_home()
         password, _, text = stdin.partition("\n")
         config = json.loads(text.partition("\n#")[0])
