@@ -68,7 +68,7 @@ FAILURES = [
         faults(hang=["k3s2/session"]),
         holding,
         69,
-        r"a route to 10\.42\.1\.0/24, the pods of 10\.26\.23\.12: not within 300 s; last seen: BGP state = Active",
+        r"a route to 10\.42\.\d\.0/24, the pods of 10\.26\.23\.12: not within 300 s; last seen: BGP state = Active",
         id="session never establishes",
     ),
     pytest.param(
