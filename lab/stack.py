@@ -244,8 +244,7 @@ def destroy() -> int:
     """Take away the machines and the state; what was built stays in the cache."""
     setup_lxd("start")
     machine.remove_all()
-    if CONFIG.exists():
-        pulumi("stack", "rm", "--yes", "--force", "--stack", STACK)
+    shutil.rmtree(STATE / "state", ignore_errors=True)
     shutil.rmtree(RUN, ignore_errors=True)
     setup_lxd("stop")
     return 0
