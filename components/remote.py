@@ -5,16 +5,13 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pulumi
 from pulumi_command import remote
 
 from components.finalizer import Finalizer
 from lxd_resources.endpoint import SOCKETS
-
-if TYPE_CHECKING:
-    from asyncssh import SSHClientConnection
 
 SCRIPTS = Path(__file__).parent / "scripts"
 SHARED = ("alone.sh", "lib.sh")
@@ -211,38 +208,21 @@ def command_of(
 
 async def run_now(name: str, script: Script, where: Connection | Servers) -> None:
     """Run a script outside of the graph, from the resource hook `name`. Raises when it fails, with what it said."""
+    from lxd_resources.transport import dial  # noqa: PLC0415  hooks do not run in a preview
+
     machine = where if isinstance(where, Connection) else where.host
-    proxy = machine.proxy
+    hops = (machine,) if machine.proxy is None else (machine.proxy, machine)
     async with contextlib.AsyncExitStack() as stack:
+        client: Any = None
         try:
-            tunnel = None if proxy is None else await stack.enter_async_context(await dial(proxy))
-            client = await stack.enter_async_context(await dial(machine, tunnel))
+            for hop in hops:
+                way = await hop.way().future()
+                if way is None:
+                    raise RuntimeError("a machine whose address is not known yet cannot be dialled")
+                client = await stack.enter_async_context(dial(way, client))
             command = await command_of(script, where, name).future()
             done = await client.run(command, input="", timeout=script.seconds + 15)
         except TimeoutError as error:  # without a text, which the engine would take for success
             raise RuntimeError(f"{script.file} had not ended {script.seconds + 15} s after it was started") from error
         if done.exit_status != 0:
             raise RuntimeError(f"{script.file} ended with {done.exit_status}: {done.stderr!s}")
-
-
-async def dial(machine: Connection, tunnel: "SSHClientConnection | None" = None) -> "SSHClientConnection":
-    """SSH to a machine with the pinned host key, the key given, and nothing from ~/.ssh."""
-    import asyncssh  # noqa: PLC0415  hooks do not run in a preview
-
-    known = await pulumi.Output.all(
-        host=machine.host, private_key=machine.private_key, host_key=machine.host_key
-    ).future()
-    if known is None:
-        raise RuntimeError("a machine whose address is not known yet cannot be dialled")
-    return await asyncssh.connect(
-        known["host"],
-        machine.port,
-        tunnel=tunnel,
-        username=machine.user,
-        client_keys=[asyncssh.import_private_key(known["private_key"])],
-        known_hosts=([asyncssh.import_public_key(known["host_key"])], [], []),
-        config=None,
-        agent_path=None,
-        connect_timeout=15,
-        login_timeout=15,
-    )
