@@ -1,9 +1,6 @@
 """What runs on a machine when a resource goes: over real SSH in this process, and not where the machine is gone."""
 
-import asyncio
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import asyncssh
@@ -13,73 +10,14 @@ from pulumi.output import UNKNOWN
 from components.finalizer import FinalizerProvider
 from lxd_resources import endpoint, entity, transport
 from lxd_resources.client import LxdError
-
-USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
-
-
-class Login(asyncssh.SSHServer):
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-        return True  # a hop to the next machine
-
-
-@dataclass
-class Machine:
-    """An SSH server that records commands and runs none."""
-
-    port: int
-    host_key: str
-    commands: list[str] = field(default_factory=list)
-    code: int = 0
-
-    def way(self, **changed: Any) -> dict[str, Any]:
-        return {
-            "host": "127.0.0.1",
-            "port": float(self.port),
-            "user": "root",
-            "privateKey": USER_KEY.export_private_key().decode(),
-            "hostKey": self.host_key,
-            "machine": "4711",
-            "owned": False,
-            **changed,
-        }
+from tests.unit.ssh import Machine, two_machines
 
 
 @pytest.fixture
 def machines() -> Iterator[tuple[Machine, Machine]]:
     """A host, and a node behind it."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    servers: list[asyncssh.SSHAcceptor] = []
-
-    async def boot() -> Machine:
-        def run(process: asyncssh.SSHServerProcess[str]) -> None:
-            machine.commands.append(process.command or "")
-            process.stderr.write("it said\nwhy\n")
-            process.exit(machine.code)
-
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        authorized = asyncssh.import_authorized_keys(USER_KEY.export_public_key().decode())
-        server = await asyncssh.listen(
-            "127.0.0.1", 0, server_factory=Login, server_host_keys=[key], process_factory=run,
-            authorized_client_keys=authorized,
-        )  # fmt: skip
-        servers.append(server)
-        machine = Machine(server.get_port(), key.export_public_key().decode().strip())
-        return machine
-
-    async def both() -> tuple[Machine, Machine]:
-        return await boot(), await boot()
-
-    yield asyncio.run_coroutine_threadsafe(both(), loop).result(30)
-
-    async def close() -> None:
-        for server in servers:
-            server.close()
-
-    asyncio.run_coroutine_threadsafe(close(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(30)
+    with two_machines() as both:
+        yield both
 
 
 @pytest.fixture(autouse=True)

@@ -5,9 +5,8 @@ import json
 import shlex
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import asyncssh
@@ -20,6 +19,7 @@ from components import remote
 from components.remote import SCRIPTS, SHARED, Connection, Script, Servers
 from lxd_resources.endpoint import SOCKETS
 from tests.unit.graph import registered, taken_apart
+from tests.unit.ssh import Machine, two_machines
 
 PRINT_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
@@ -130,71 +130,27 @@ def test_a_script_is_ended_after_its_seconds(scripts: Path, monkeypatch: pytest.
 # run_now: without the engine, over real SSH
 
 
-@dataclass
-class Machine:
-    """An SSH server on loopback that records commands and runs none."""
-
-    connection: Connection
-    commands: list[str]
-    code: int = 0
-
-
-class Login(asyncssh.SSHServer):
-    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
-        return True  # a hop to the next machine
+def connection(machine: Machine, user: str = "root") -> Connection:
+    return Connection(
+        host="127.0.0.1",
+        port=machine.port,
+        user=user,
+        private_key=machine.private_key,
+        host_key=machine.host_key,
+    )
 
 
 @pytest.fixture
 def machines() -> Iterator[tuple[Machine, Machine]]:
     """Two machines, the second to be reached through the first."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    servers: list[asyncssh.SSHAcceptor] = []
-
-    async def boot(user: str) -> Machine:
-        host, login = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-        commands: list[str] = []
-
-        def run(process: asyncssh.SSHServerProcess[str]) -> None:
-            commands.append(process.command or "")
-            process.stderr.write("it said why\n")
-            process.exit(machine.code)
-
-        authorized = asyncssh.import_authorized_keys(login.export_public_key().decode())
-        server = await asyncssh.listen(
-            "127.0.0.1", 0, server_factory=Login, server_host_keys=[host], process_factory=run,
-            authorized_client_keys=authorized,
-        )  # fmt: skip
-        servers.append(server)
-        connection = Connection(
-            host="127.0.0.1",
-            port=server.get_port(),
-            user=user,
-            private_key=login.export_private_key().decode(),
-            host_key=host.export_public_key().decode().strip(),
-        )
-        machine = Machine(connection, commands)
-        return machine
-
-    async def both() -> tuple[Machine, Machine]:
-        return await boot("root"), await boot("ubuntu")
-
-    yield asyncio.run_coroutine_threadsafe(both(), loop).result(30)
-
-    async def close() -> None:
-        for server in servers:
-            server.close()
-
-    asyncio.run_coroutine_threadsafe(close(), loop).result(30)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(30)
+    with two_machines() as both:
+        yield both
 
 
 def test_a_hook_runs_a_script_through_the_proxy(machines: tuple[Machine, Machine]) -> None:
     host, node = machines
-    connection = replace(node.connection, proxy=host.connection)
-    registered(lambda: remote.run_now("hook", Script("ssh_key.sh", ["word"], 60), connection))
+    through = replace(connection(node, "ubuntu"), proxy=connection(host))
+    registered(lambda: remote.run_now("hook", Script("ssh_key.sh", ["word"], 60), through))
     assert host.commands == []
     (line,) = node.commands
     ran = taken_apart(line)
@@ -203,15 +159,15 @@ def test_a_hook_runs_a_script_through_the_proxy(machines: tuple[Machine, Machine
 
 def test_a_hook_without_proxy(machines: tuple[Machine, Machine]) -> None:
     host, _ = machines
-    registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), host.connection))
+    registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), connection(host)))
     assert [taken_apart(line).sudo for line in host.commands] == [False]
 
 
 def test_a_hook_that_fails_says_what_the_script_said(machines: tuple[Machine, Machine]) -> None:
     host, _ = machines
-    host.code = 3
+    host.code, host.said = 3, "it said why\n"
     with pytest.raises(RuntimeError, match=r"ssh_key\.sh ended with 3: it said why"):
-        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), host.connection))
+        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), connection(host)))
     assert len(host.commands) == 1
 
 
@@ -220,11 +176,11 @@ def test_a_hook_speaks_to_no_machine_with_another_key(machines: tuple[Machine, M
     host, node = machines
     other = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
     if hop == "host":
-        connection = replace(node.connection, proxy=host.connection, host_key=other)
+        through = replace(connection(node, "ubuntu"), proxy=connection(host), host_key=other)
     else:
-        connection = replace(node.connection, proxy=replace(host.connection, host_key=other))
+        through = replace(connection(node, "ubuntu"), proxy=replace(connection(host), host_key=other))
     with pytest.raises(asyncssh.HostKeyNotVerifiable):
-        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), connection))
+        registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), through))
     assert node.commands == []
 
 
@@ -238,7 +194,7 @@ def test_a_hook_does_not_dial_what_is_not_known(machines: tuple[Machine, Machine
             return future
 
         address: pulumi.Output[str] = pulumi.Output(done(set()), done(None), done(False))  # type: ignore[arg-type]
-        await remote.run_now("hook", Script("ssh_key.sh"), replace(host.connection, host=address))
+        await remote.run_now("hook", Script("ssh_key.sh"), replace(connection(host), host=address))
 
     with pytest.raises(RuntimeError, match="not known yet"):
         registered(unknown)
