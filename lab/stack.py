@@ -244,10 +244,16 @@ def destroy() -> int:
     """Take away the machines and the state; what was built stays in the cache."""
     setup_lxd("start")
     machine.remove_all()
-    shutil.rmtree(STATE / "state", ignore_errors=True)
+    forget()
     shutil.rmtree(RUN, ignore_errors=True)
     setup_lxd("stop")
     return 0
+
+
+def forget() -> None:
+    """Nothing is known of the stack any more, whatever an earlier attempt has left of it."""
+    shutil.rmtree(STATE / "state", ignore_errors=True)
+    CONFIG.unlink(missing_ok=True)
 
 
 @contextmanager

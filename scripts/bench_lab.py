@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,6 +41,8 @@ UNAVOIDABLE = {
 """By what it is, the ends of the names of the resources that wait for it; of each end the slowest counts."""
 MOST = 1.4
 SHOWN_SECONDS = 2
+SHOWN_NOT = ("cilium-bgp:index:", "pulumi:pulumi:Stack")
+"""Types of what is made of others."""
 
 Times = Mapping[str, Sequence[float]]
 
@@ -83,8 +85,7 @@ def anew(host: str = "prepared") -> None:
     """No state, and a host on which nothing was made yet."""
     if stack.HOST.name in machine.machines():
         machine.remove(stack.HOST.name)
-    if stack.CONFIG.exists():
-        stack.pulumi("stack", "rm", "--yes", "--force", "--stack", stack.STACK)
+    stack.forget()
     stack.prepare("configmap", host=host)
 
 
@@ -145,22 +146,16 @@ def timed_events() -> list[dict[str, Any]]:
     return [json.loads(line) for line in EVENTS.read_text().splitlines()]
 
 
-def spans(events: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
+def spans(events: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """By name, when the creation of each resource began and ended, in seconds since the first event."""
-    began: dict[str, int] = {}
-    found = {}
-    first = None
-    for event in events:
-        first = event["timestamp"] if first is None else first
-        for kind, moments in (("resourcePreEvent", began), ("resOutputsEvent", None)):
-            its = event.get(kind, {}).get("metadata", {})
-            if its.get("op") != "create" or ":index:" in its["type"] or its["type"] == "pulumi:pulumi:Stack":
-                continue
-            if moments is None:
-                found[its["urn"]] = (began[its["urn"]], event["timestamp"] - first)
-            else:
-                moments[its["urn"]] = event["timestamp"] - first
-    return {urn.rpartition("::")[2]: span for urn, span in found.items()}
+    first = events[0]["timestamp"]
+
+    def moments(kind: str) -> dict[str, int]:
+        found = ((event[kind]["metadata"], event["timestamp"] - first) for event in events if kind in event)
+        return {its["urn"]: at for its, at in found if its["op"] == "create" and not its["type"].startswith(SHOWN_NOT)}
+
+    began = moments("resourcePreEvent")
+    return {urn.rpartition("::")[2]: (began[urn], at) for urn, at in moments("resOutputsEvent").items()}
 
 
 def critical(its: Mapping[str, tuple[int, int]]) -> dict[str, int]:
