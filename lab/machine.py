@@ -30,6 +30,9 @@ _DEVICES = {
     "root": {"type": "disk", "path": "/", "pool": PROJECT},
     "kmsg": {"type": "unix-char", "source": "/dev/kmsg", "path": "/dev/kmsg"},
 }
+# Of the lab's LXD or a host's, seldom, before it has even started a command (5.0): it is well to ask again.
+_UNSTARTED = "Failed to retrieve PID"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -41,10 +44,13 @@ class Machine:
     def run(self, *command: str, stdin: str | None = None, seconds: float = 60) -> str:
         """Standard output of a command as root on it."""
         whole = ["lxc", "exec", "--project", PROJECT, self.name, "--", *command]
-        try:
-            done = subprocess.run(whole, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
-        except subprocess.TimeoutExpired:
-            raise store.BuildError(f"{' '.join(command)} on {self.name} did not end within {seconds:g} s") from None
+        for _ in range(_ATTEMPTS):
+            try:
+                done = subprocess.run(whole, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+            except subprocess.TimeoutExpired:
+                raise store.BuildError(f"{' '.join(command)} on {self.name} did not end within {seconds:g} s") from None
+            if _UNSTARTED not in done.stderr:
+                break
         if done.returncode:
             raise store.BuildError(
                 f"{' '.join(command)} on {self.name} ended with {done.returncode}: {done.stderr}{done.stdout}"

@@ -20,6 +20,9 @@ READY = ["timeout", "10", "k3s", "kubectl", "get", "--raw", "/readyz", "--reques
 END = ["sh", "-c", 'read -r group _ <"/run/cilium-bgp.$0" && kill "$group"']
 DATASTORE = "/var/lib/rancher/k3s/server/db"
 LONGEST = 86400
+UNSTARTED = "Failed to retrieve PID"
+"""In LXD 5.0's error, seldom, when it has not even started a command: it is well to ask again."""
+ATTEMPTS = 3
 
 
 class Lxd(http.client.HTTPConnection):
@@ -59,8 +62,11 @@ class Lxd(http.client.HTTPConnection):
         """Exit status, standard output and standard error of a command in an instance."""
         within = f"project={instance['project']}"
         body = {"command": command, "wait-for-websocket": False, "record-output": True, "interactive": False}
-        operation = self.metadata("POST", f"/1.0/instances/{instance['name']}/exec?{within}", body)["id"]
-        done = self.metadata("GET", f"/1.0/operations/{operation}/wait?{within}")
+        for _ in range(ATTEMPTS):
+            operation = self.metadata("POST", f"/1.0/instances/{instance['name']}/exec?{within}", body)["id"]
+            done = self.metadata("GET", f"/1.0/operations/{operation}/wait?{within}")
+            if not done["err"].startswith(UNSTARTED):
+                break
         outputs = []
         for number in ("1", "2"):
             log = ((done["metadata"] or {}).get("output") or {}).get(number)
@@ -124,7 +130,10 @@ def main(arguments: list[str]) -> int:
         sys.exit(1)
 
     signal.signal(signal.SIGTERM, stop)
-    code, output, complaint = lxd.execute(instance, command)
+    try:
+        code, output, complaint = lxd.execute(instance, command)
+    except OSError as error:
+        sys.exit(f"{command[0]} on {instance['name']}: {error}")
     sys.stdout.write(output)
     sys.stderr.write(complaint)
     return code
