@@ -152,18 +152,7 @@ class LxdTopology(pulumi.ComponentResource):
             adopt="if-equal",
             opts=child,
         )
-        default = Profile(
-            f"{name}-profile-default",
-            lxd=lxd,
-            name="default",
-            config={"cloud-init.user-data": pulumi.Output.all(*args["authorized_keys"]).apply(user_data)},
-            devices={
-                "eth0": {"type": "nic", "name": "eth0", "network": bridge.name},
-                "root": {"type": "disk", "path": "/", "pool": pool.name},
-            },
-            adopt="update",
-            opts=child,
-        )
+        # Not `default`, as in the article: other instances of that LXD may have it.
         k8s = Profile(
             f"{name}-profile-k8s",
             lxd=lxd,
@@ -190,7 +179,8 @@ class LxdTopology(pulumi.ComponentResource):
                 lxd=lxd,
                 name=node,
                 image=args["image"],
-                profiles=[default.name, k8s.name],
+                profiles=[k8s.name],
+                config={"cloud-init.user-data": pulumi.Output.all(*args["authorized_keys"]).apply(user_data)},
                 devices=devices,
                 # What cloud-init reads at the first boot cannot change later.
                 files={f"{home}/.ssh/authorized_keys": authorized},

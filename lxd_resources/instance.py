@@ -64,6 +64,9 @@ class InstanceProvider(Provider):
         lxd = news["lxd"]
         kept = {**news, "image": olds["image"], "lxd": {**lxd, "project": olds["lxd"]["project"]}}
         kept["config"] = with_former(news["config"], olds["config"], CLOUD_INIT)
+        # As earlier versions have made them.
+        if isinstance(news["profiles"], list) and olds["profiles"] == ["default", *news["profiles"]]:
+            kept["profiles"] = olds["profiles"]
         return kept | {"devices": in_pool(news["devices"], root_pool(olds["devices"]))}
 
     def diff(self, _id: str, _olds: Props, _news: Props) -> dynamic.DiffResult:

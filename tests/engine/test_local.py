@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 
 NODES = ("k3s1", "k3s2", "k3s3")
 ON_LXD = {
-    *(f"topology-{entity}" for entity in ("pool", "bridge", "profile-default", "profile-k8s")),
+    *(f"topology-{entity}" for entity in ("pool", "bridge", "profile-k8s")),
     *NODES,
 }
 

@@ -37,7 +37,7 @@ def test_any_user_but_root_works_by_sudo_and_never_with_a_password() -> None:
 def test_nothing_on_it_dies_with_it() -> None:
     its = stack(values(host=EXISTING))
     on_host = [resource for name in ("lxd", "topology", "router") for resource in its.children(name).values()]
-    assert len(on_host) == 17 + 1, "and the router's password, which is on no host"
+    assert len(on_host) == 16 + 1, "and the router's password, which is on no host"
     identities = {f"{node}-identity" for node in ("k3s1", "k3s2", "k3s3")}
     assert {resource.name for resource in on_host if resource.deleted_with} == identities, "with their instances"
 

@@ -51,7 +51,6 @@ WHOLE = {
     "LxdTopology topology": {
         "topology-pool": f"{LXD}:StoragePool",
         "topology-bridge": f"{LXD}:Network",
-        "topology-profile-default": f"{LXD}:Profile",
         "topology-profile-k8s": f"{LXD}:Profile",
         "k3s1": f"{LXD}:Instance",
         "k3s1-identity": f"{LXD}:Identity",

@@ -772,14 +772,15 @@ def test_an_instance_keeps_what_it_was_made_of(endpoint: Json, api: LxdApi) -> N
     stack.create()
     before = dict(api.entities["instances", "default", "k3s1"])
 
-    now = {"image": "ubuntu:24.04", "devices": {"eth0": ETH0, "root": {**ROOT, "pool": "another"}}}
+    devices = {"eth0": ETH0, "root": {**ROOT, "pool": "another"}}
+    now = {"image": "ubuntu:24.04", "devices": devices, "profiles": []}
     outs = stack.update(
         **now, config={"limits.cpu": 1.0, "cloud-init.user-data": "new"}, lxd={**endpoint, "project": "another"}
     )
 
     after = api.entities["instances", "default", "k3s1"]
     assert after["config"] == {**before["config"], "limits.cpu": "1"}
-    assert after["devices"] == before["devices"]
+    assert (after["devices"], after["profiles"]) == (before["devices"], ["default"])
     kept = (outs["image"], outs["devices"]["root"]["pool"], outs["lxd"]["project"], outs["config"])
     expected = {"limits.cpu": "1", "cloud-init.user-data": "old"}
     assert kept == ("images:debian/12", "default", "default", expected)

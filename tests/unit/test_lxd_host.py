@@ -29,7 +29,7 @@ def test_the_kernel_gets_what_the_nodes_cannot_load_and_loses_it_on_destroy() ->
 
 def test_the_hosts_own_key_may_enter_the_nodes() -> None:
     assert dev()["lxd-ssh-key"].ran().file == "ssh_key.sh"
-    assert HOST_PUBLIC_KEY in dev()["topology-profile-default"].inputs["config"]["cloud-init.user-data"]
+    assert HOST_PUBLIC_KEY in dev()["k3s1"].inputs["config"]["cloud-init.user-data"]
 
 
 def test_outputs() -> None:

@@ -27,7 +27,6 @@ from tests.unit.graph import (
 ENTITIES = (
     "topology-pool",
     "topology-bridge",
-    "topology-profile-default",
     "topology-profile-k8s",
     "k3s1",
     "k3s2",
@@ -83,22 +82,14 @@ def test_the_pool_and_the_bridge_are_the_articles() -> None:
     }
 
 
-def test_the_default_profile_carries_the_keys_the_bridge_and_the_disk() -> None:
-    profile = dev()["topology-profile-default"]
-    assert profile.type == "pulumi-python:dynamic/lxd:Profile"
-    asked = asked_for(profile)
-    head, body = dict(asked.pop("config")).pop("cloud-init.user-data").split("\n", 1)
-    assert asked == {
-        "name": "default",
-        "devices": {
-            "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0"},
-            "root": {"type": "disk", "path": "/", "pool": "default"},
-        },
-        "adopt": "update",
-    }
+def test_nodes_have_a_profile_and_keys_of_their_own() -> None:
+    profiles = [its for its in dev() if its.type == "pulumi-python:dynamic/lxd:Profile"]
+    (profile,) = profiles
+    assert profile.inputs["name"] == "k8s", "others' instances may have the profile default"
+    assert {tuple(dev()[node].inputs["profiles"]) for node in ("k3s1", "k3s2", "k3s3")} == {("k8s",)}
+    head, body = dev()["k3s2"].inputs["config"]["cloud-init.user-data"].split("\n", 1)
     assert head == "#cloud-config"
     assert json.loads(body) == {"ssh_authorized_keys": [public_key(SSH_KEY), HOST_PUBLIC_KEY]}
-    assert {"topology-pool", "topology-bridge"} <= dev().before(profile)
 
 
 def test_the_k8s_profile_is_microk8s_without_the_shared_bpf_filesystem() -> None:
@@ -126,13 +117,14 @@ def test_a_host_with_all_modules_built_in_lists_none() -> None:
 
 
 @pytest.mark.parametrize(("name", "address"), [("k3s2", "10.26.23.12"), ("k3s3", "10.26.23.13")])
-def test_a_node_has_its_fixed_address_and_the_profiles_in_order(name: str, address: str) -> None:
+def test_a_node_has_its_fixed_address_and_the_profile(name: str, address: str) -> None:
     assert dev()[name].type == "pulumi-python:dynamic/lxd:Instance"
-    assert asked_for(dev()[name]) == {
+    asked = asked_for(dev()[name])
+    assert asked.pop("config").keys() == {"cloud-init.user-data"}
+    assert asked == {
         "name": name,
         "image": "ubuntu:22.04",
-        "profiles": ["default", "k8s"],
-        "config": {},
+        "profiles": ["k8s"],
         "devices": {
             "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address},
             "root": {"type": "disk", "path": "/", "pool": "default"},
@@ -142,7 +134,7 @@ def test_a_node_has_its_fixed_address_and_the_profiles_in_order(name: str, addre
         "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
         "timeout_seconds": 600,
     }
-    assert {"topology-profile-default", "topology-profile-k8s", "topology-bridge"} <= dev().before(dev()[name])
+    assert {"topology-pool", "topology-profile-k8s", "topology-bridge"} <= dev().before(dev()[name])
 
 
 def test_who_may_enter_is_written_into_each_node_and_on_the_host() -> None:
