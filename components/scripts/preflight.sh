@@ -168,9 +168,6 @@ said=$(lxd "storage-pools/$storage" | value driver)
 [ "${said:-$driver}" = "$driver" ] || problem "lxd.storagePool.driver: the pool $storage is there already, by driver $said, not $driver. Write driver: $said, or another name"
 [ -z "$(lxd "profiles/k8s?project=$project")" ] ||
     problem "lxd.project: the project $project has a profile k8s already, which is not the nodes'. Choose a project of its own, like cilium-bgp"
-said=$(lxd "profiles/default?project=$project" | grep -o '/1.0/instances/[^"?]*' | head -n 1)
-[ -z "$said" ] ||
-    problem "lxd.project: the instance ${said##*/} of the project $project has the profile default, which the stack writes for its nodes; it would be moved to their bridge. Choose a project of its own, like cilium-bgp"
 for node; do
     [ -z "$(lxd "instances/$node?project=$project")" ] ||
         problem "nodes.$node: LXD's project $project has an instance of that name already. Choose another name, or a project of its own (lxd.project)"

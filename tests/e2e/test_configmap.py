@@ -23,6 +23,11 @@ def test_up_from_a_fresh_host(configmap: Stack) -> None:
     check_answers(configmap)
 
 
+def test_the_profile_of_other_instances_is_left_alone(configmap: Stack) -> None:
+    profile = HOST.json("lxc", "query", "/1.0/profiles/default")
+    assert (profile["config"], profile["devices"]) == ({}, {}), "as LXD has made it"
+
+
 def test_the_machine_below_is_as_before(configmap: Stack, before: dict[str, Any]) -> None:
     during = machine.standing()
     for what, was in before["standing"].items():

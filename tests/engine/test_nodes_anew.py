@@ -40,9 +40,8 @@ def test_up(stack: World) -> None:
 def test_another_image_pool_and_project_are_for_nodes_to_come(stack: World) -> None:
     stack.setting("lxd").update(image="ubuntu:24.04", project="lab", storagePool={"name": "fast"})
     done = stack.as_foreseen()
-    profiles = {"topology-profile-default": "replace", "topology-profile-k8s": "replace"}
-    changed = {"topology-project": "create", "topology-pool": "replace", "topology-bridge": "update", **profiles}
-    assert done.operations == changed | {"preflight-host": "update"}
+    changed = {"topology-project": "create", "topology-pool": "replace", "topology-bridge": "update"}
+    assert done.operations == changed | {"topology-profile-k8s": "replace", "preflight-host": "update"}
     old = "lxd.image ubuntu:22.04, lxd.storagePool.name default, lxd.project default"
     said = f"k3s2 is of {old}; what is configured now is for nodes that are made from now on. nodes.k3s2.generation: 2 "
     assert said in stack.pulumi("preview").output
