@@ -43,8 +43,9 @@ async def look(its: settings.Settings, host: settings.ExistingSettings, stack: s
     """Say what the host says; 1 if it will not do. Errors: OSError, asyncssh.Error."""
     if trusting:
         key = await asyncssh.get_server_host_key(host.address, host.port, server_host_key_algs=["ssh-ed25519"])
-        shown = " ".join(key.export_public_key().decode().split()[:2]) if key else "none of type ed25519"
-        print(f"host.hostKey: not set; the host shows {shown}")
+        if key is None:
+            raise asyncssh.KeyExchangeFailed("no host key")
+        print(f"host.hostKey: not set; the host shows {' '.join(key.export_public_key().decode().split()[:2])}")
     else:
         key = asyncssh.import_public_key(host.host_key)
     private = private_key(stack)
@@ -80,6 +81,8 @@ def advice(error: Exception) -> str:
     match error:
         case asyncssh.HostKeyNotVerifiable():
             return "it shows another host key than host.hostKey; find out who answers there"
+        case asyncssh.KeyExchangeFailed():
+            return "it shows no host key that the stack can pin. Make those that are missing there: ssh-keygen -A"
         case asyncssh.PermissionDenied():
             return "it takes neither the stack's key nor yours. Add one: ssh-copy-id"
         case _:

@@ -1,9 +1,11 @@
 """make doctor: what a host says of itself, before any stack exists. The host is the simulator's, SSH is real."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
 import pytest
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -73,6 +75,20 @@ def test_who_does_not_answer_or_is_another(
     assert "it takes neither the stack's key nor yours" in said(capsys, fails=True)
     configure(tmp_path, {"kind": "existing", "port": 1, "hostKey": host.key()})
     assert "is it on, and is its firewall open for you?" in said(capsys, fails=True)
+
+
+def test_a_host_without_a_key_that_can_be_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "private_key", lambda _stack: KEY)
+
+    async def look() -> str:
+        async with asyncssh.listen("127.0.0.1", 0, server_host_keys=[asyncssh.generate_private_key("ssh-rsa")]) as its:
+            configure(tmp_path, {"kind": "existing", "port": its.sockets[0].getsockname()[1]})
+            with pytest.raises(SystemExit) as end:
+                await asyncio.to_thread(doctor.main, "mine")
+        return str(end.value)
+
+    assert "Make those that are missing there: ssh-keygen -A" in asyncio.run(look())
 
 
 def test_a_user_without_sudo(host: PretendHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
