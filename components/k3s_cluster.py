@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypedDict
@@ -221,14 +222,16 @@ class K3sCluster(pulumi.ComponentResource):
         servers = [server.identity for server in args["servers"].values()]
         identity = ClusterIdentity(f"{name}-identity", servers, on(args["machine"], last))
         self.control_plane = ControlPlane(asked, identity, identity.starter)
-        self.kubeconfig = remote.run(
+        on_server = remote.run(
             f"{name}-kubeconfig",
-            Script("k3s_kubeconfig.sh", [self.api]),
+            Script("k3s_kubeconfig.sh"),
             asked,
             on(identity, last),
             secret_output=True,
             again=[identity.renewed, identity.starter],
         ).stdout
+        # Here and not there, so that another port does not make all on the cluster unknown to a preview.
+        self.kubeconfig = pulumi.Output.all(on_server, self.api).apply(lambda both: reached_at(*both))
         self.provider = kubernetes.Provider(
             f"{name}-provider",
             kubeconfig=self.kubeconfig,
@@ -252,6 +255,11 @@ class K3sCluster(pulumi.ComponentResource):
         self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(list)
         self.fingerprint = fingerprint(*(part for its in installs for part in (its.create, its.stdin)))
         self.register_outputs({"api": self.api, "joined": self.joined})
+
+
+def reached_at(kubeconfig: str, url: str) -> str:
+    """The same for another way to the API."""
+    return re.sub(r"server: .*", f"server: {url}", kubeconfig)
 
 
 def full_token(authority: str, user: str, secret: str) -> str:

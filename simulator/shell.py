@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from components.cluster_identity import numbers
 from simulator import bgp, clock, memory
 from simulator.cluster import register, settle
@@ -403,14 +405,15 @@ class Shell:
         await_(float(seconds), "a server of the cluster", lambda: "" if serving() else "connection refused")
         return Shell(self.lxd, serving()).run(parsed(command), "")
 
-    def k3s_kubeconfig_sh(self, stdin: str, server: str) -> str:
-        token = self.cluster("sed: can't read /etc/rancher/k3s/k3s.yaml: No such file or directory")["token"]
+    def k3s_kubeconfig_sh(self, stdin: str) -> str:
+        token = self.cluster("cat: /etc/rancher/k3s/k3s.yaml: No such file or directory")["token"]
         secret = base64.b64encode(f"simulated {token}".encode()).decode()  # no certificate, but as well kept as one
-        return json.dumps(
+        its = {"certificate-authority-data": secret, "server": "https://127.0.0.1:6443"}
+        return yaml.safe_dump(
             {
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": "default", "cluster": {"certificate-authority-data": secret, "server": server}}],
+                "clusters": [{"name": "default", "cluster": its}],
                 "users": [{"name": "default", "user": {"client-certificate-data": secret, "client-key-data": secret}}],
                 "contexts": [{"name": "default", "context": {"cluster": "default", "user": "default"}}],
                 "current-context": "default",

@@ -43,7 +43,7 @@ BGP_PASSWORD = "canary-of-bgp"
 NGROK_TOKEN = "canary-of-ngrok"
 SERVER_TOKEN, AGENT_TOKEN, PASSWORDS = "canary-of-servers", "canary-of-agents", "canary-of-passwords"
 AUTHORITY = "0a" * 32
-KUBECONFIG = "canary-of-kubeconfig"
+KUBECONFIG = "server: {}\nclient-key-data: canary-of-kubeconfig\n"
 CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, SERVER_TOKEN, AGENT_TOKEN, KUBECONFIG)
 """What no one may see in plain text; of the SSH key a line that is its own."""
 
@@ -436,7 +436,7 @@ def printed(inputs: Mapping[str, Any]) -> str:
         case (("k3s_ca.sh" | "node_forget.sh"), _):
             return AUTHORITY
         case "k3s_kubeconfig.sh", _:
-            return KUBECONFIG
+            return KUBECONFIG.format("https://127.0.0.1:6443")
         case "cilium_ready.sh", (_, revision, nodes, *workloads):
             return f"revision {revision} on {nodes}: {' '.join(workloads)}"
         case "load_balancer_ips.py", (_, pool, *services):

@@ -1,0 +1,139 @@
+"""A preview says what `up` does: for every setting, in both modes of BGP where it has a part in both.
+
+Each is a preview and a run of the real engine, which takes a quarter of an hour: `make chaos`. Settings that a running
+cluster cannot bear, and what has a story of its own, are named with the test that has them.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from settings.sections import keys, sections
+from tests.engine.world import World, needs_pulumi
+
+pytestmark = [pytest.mark.engine, pytest.mark.chaos, needs_pulumi]
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHVzZWQgYnkgdGhlIHByZXZpZXcgb25seSEhISEhISEh"
+FORWARD = {"service": "default/fcdemo-service", "servicePort": 80, "hostPort": 8080}
+CHANGES: dict[str, Any] = {
+    "host.label": "another",
+    "host.type": "g7-highmem-2",
+    "host.authorizedUsers": ["somebody"],
+    "host.adminCidrs": ["203.0.113.0/24"],
+    "lxd.image": "ubuntu:24.04",
+    "lxd.project": "lab",
+    "lxd.timeoutSeconds": 601,
+    "lxd.storagePool.name": "fast",
+    "lxd.bridge.dhcpRange": "10.26.23.200-10.26.23.220",
+    "k3s.version": "v1.25.7+k3s1",
+    "k3s.installerUrl": "https://k3s.example",
+    "k3s.artifactUrl": "https://k3s.example/releases",
+    "k3s.apiPort": 6444,
+    "k3s.timeoutSeconds": 601,
+    "bgp.localAsn": 64513,
+    "bgp.peerAsn": 64514,
+    "bgp.pool": "10.26.23.64/27",
+    "bgp.announcePodCidr": False,
+    "bgp.holdTimeSeconds": 60,
+    "bgp.keepaliveTimeSeconds": 15,
+    "cilium.version": "1.13.4",
+    "cilium.values": {"debug": {"enabled": True}},
+    "cilium.timeoutSeconds": 901,
+    "cilium.kubeProxyReplacement": True,
+    "hubble.serviceType": "ClusterIP",
+    "hubble.metrics": ["dns"],
+    "hubble.ui": False,
+    "hubble.relay": False,
+    "hubble.enabled": False,
+    "l7echo.enabled": True,
+    "exposure.mode": "ngrok",
+    "exposure": {"mode": "forward", "cidrs": ["203.0.113.0/24"], "forwards": [FORWARD]},
+    "fcdemo.image": "registry.example/demo:1",
+    "fcdemo.replicas": 2,
+    "fcdemo.enabled": False,
+    "proof.timeoutSeconds": 301,
+    "protect": True,
+    "authorizedKeys": [KEY],
+}
+CONTROL_PLANE: dict[str, Any] = {
+    "bgp.connectRetryTimeSeconds": 5,
+    "bgp.gracefulRestart": True,
+    "bgp.restartTimeSeconds": 40,
+    "bgp.holdTimeSeconds": 60,
+    "bgp.keepaliveTimeSeconds": 15,
+    "bgp.localAsn": 64513,
+    "bgp.pool": "10.26.23.64/27",
+    "bgp.announcePodCidr": False,
+    "cilium.kubeProxyReplacement": True,
+    "bgp.mode": "configmap",
+}
+ALSO: dict[str, dict[str, Any]] = {
+    "fcdemo.enabled": {"exposure": {"mode": "none"}},
+    "bgp.mode": {"bgp.gracefulRestart": False, "bgp.restartTimeSeconds": 30, "bgp.connectRetryTimeSeconds": 10},
+}
+"""What must go with it."""
+NOTHING_CHANGES = {"lxd.timeoutSeconds", "protect"}
+ELSEWHERE = {
+    # test_machines.py and test_local.py
+    "host": {"kind", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
+    "lxd": {"loginUser"},  # of nodes to come
+    "lxd.storagePool": {"driver"},  # refused
+    "lxd.bridge": {"name", "address"},  # refused: test_nodes_anew.py
+    "nodes.NAME": {"role", "address", "generation"},  # test_nodes_anew.py; another role is refused
+    "k3s": {"allowHttp", "clusterCidr", "serviceCidr"},  # refused
+    "bgp": {"authentication"},  # it has one value
+    "cilium": {"allowHttp", "chart"},
+    "exposure": {"cidrs", "listenAddress", "forwards"},
+    "exposure.forwards[N]": set(FORWARD),
+    "": {"sshPrivateKey", "bgpPassword", "ngrokAuthtoken"},  # test_keys.py, test_life.py
+}
+
+
+@pytest.fixture(scope="module")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("control-plane")
+    with pytest.MonkeyPatch.context() as monkeypatch, World(folder, monkeypatch) as stack:
+        change(stack, "bgp.mode", "control-plane")
+        change(stack, "k3s.version", "v1.30.2+k3s1")
+        change(stack, "cilium.version", "1.16.19")
+        yield stack
+
+
+def change(stack: World, setting: str, value: object) -> None:
+    root, *path = setting.split(".")
+    if not path:
+        stack.config[f"cilium-bgp:{root}"] = value
+        return
+    inner = stack.setting(root)
+    for key in path[:-1]:
+        inner = inner.setdefault(key, {})
+    inner[path[-1]] = value
+
+
+def is_as_foreseen(stack: World, setting: str, value: object) -> None:
+    if stack.runs == 0:
+        stack.up()
+    for its, changed in {**ALSO.get(setting, {}), setting: value}.items():
+        change(stack, its, changed)
+    done = stack.as_foreseen()
+    assert bool(done.operations) == (setting not in NOTHING_CHANGES), "is it a change?"
+    replaced = [name for name, operation in done.operations.items() if operation == "replace"]
+    assert not replaced or setting.startswith("lxd."), "what nodes to come are made of"
+
+
+def test_every_setting_is_here_or_elsewhere() -> None:
+    listed = {f"{path}.{key}".strip(".") for path, model in sections() for key in keys(model)}
+    inner = {path for path, _ in sections()} | {path.partition("[")[0] for path, _ in sections()} | {"nodes"}
+    named = {f"{path}.{key}".strip(".") for path, its in ELSEWHERE.items() for key in its}
+    assert listed - inner == (named | CHANGES.keys() | CONTROL_PLANE.keys()) - inner
+
+
+@pytest.mark.parametrize("setting", CHANGES)
+def test_a_preview_says_what_up_does(stack: World, setting: str) -> None:
+    is_as_foreseen(stack, setting, CHANGES[setting])
+
+
+@pytest.mark.parametrize("setting", CONTROL_PLANE)
+def test_a_preview_of_the_control_plane_says_what_up_does(control_plane: World, setting: str) -> None:
+    is_as_foreseen(control_plane, setting, CONTROL_PLANE[setting])
