@@ -21,7 +21,7 @@ import yaml
 
 from lab import authority, build, internet, machine, programs, store
 from lab.machine import Machine
-from scripts import backend
+from scripts import backend, interrupts
 
 STACK = "lab"
 HOST = Machine("host", "10.26.22.10")
@@ -282,6 +282,7 @@ def main(verb: str, mode: str = "configmap", host: str = "fresh") -> int:
     for value, known in ((mode, POD_CIDR_ANNOUNCED), (host, SYSTEMS)):
         if value not in known:
             sys.exit(f"{value} is none of {', '.join(known)}")
+    interrupts.heed()
     with alone():
         match verb:
             case "up":

@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from scripts import interrupts
 from scripts.demo import ADDRESS, KEY, STACK, UP, configured, world
 from scripts.preview import PREFIX, QUIET, ROOT, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
@@ -122,6 +123,7 @@ class Neighbours:
 def main(rounds: str = str(LEAST_ROUNDS)) -> int:
     if not rounds.isdecimal() or int(rounds) < LEAST_ROUNDS:
         sys.exit(f"{rounds} rounds: fewer than {LEAST_ROUNDS} say little. Write {LEAST_ROUNDS} or more.")
+    interrupts.heed()
     load = os.getloadavg()[0]
     shutil.rmtree(FOLDER, ignore_errors=True)
     served = {name: serve(provider) for name, provider in PROVIDERS.items()}

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from lab import machine, programs, stack, store
-from scripts import bench
+from scripts import bench, interrupts
 
 PLAYBOOK = store.REPOSITORY / "tests" / "ansible"
 PAGE = store.REPOSITORY / "docs" / "performance-lab.md"
@@ -50,6 +50,7 @@ Times = Mapping[str, Sequence[float]]
 def main(rounds: str = str(bench.LEAST_ROUNDS)) -> int:
     if not rounds.isdecimal() or int(rounds) < bench.LEAST_ROUNDS:
         sys.exit(f"{rounds} rounds: fewer than {bench.LEAST_ROUNDS} say little. Write {bench.LEAST_ROUNDS} or more.")
+    interrupts.heed()
     ansible = [str(installed()), "site.yml", "-e", f"k3s_version={programs.K3S_VERSION}"]
     subjects: dict[str, Callable[[], list[float]]] = {"program": program, "playbook": lambda: playbook(ansible)}
     results: dict[str, list[list[float]]] = {name: [] for name in subjects}

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from scripts import backend
+from scripts import backend, interrupts
 from scripts.preview import PREFIX, QUIET, ROOT, is_secret, left_to_the_user, needed_secrets, run, stack_file
 from settings.keys import public_key
 from simulator.host import PretendHost
@@ -33,6 +33,7 @@ SIMULATED = (
 
 
 def main(*arguments: str) -> int:
+    interrupts.heed()
     FOLDER.mkdir(parents=True, exist_ok=True)
     environment = world(FOLDER)
     plain = stack_file(STACK).get("config") or {}

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import settings
+from scripts import interrupts
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache"
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 
 def main(stack: str) -> int:
+    interrupts.heed()
     configuration = stack_file(stack)
     CACHE.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="preview.", dir=CACHE) as folder:

@@ -68,11 +68,16 @@ CONTROL_PLANE: dict[str, Any] = {
     "cilium.kubeProxyReplacement": True,
     "bgp.mode": "configmap",
 }
+OF_THE_CONTROL_PLANE = ("bgp.gracefulRestart", "bgp.restartTimeSeconds", "bgp.connectRetryTimeSeconds")
 ALSO: dict[str, dict[str, Any]] = {
+    "hubble.relay": {"hubble.ui": False},
+    "hubble.enabled": {"hubble.ui": False, "hubble.relay": False},
+    "l7echo.enabled": {"cilium.kubeProxyReplacement": True},
     "fcdemo.enabled": {"exposure": {"mode": "none"}},
-    "bgp.mode": {"bgp.gracefulRestart": False, "bgp.restartTimeSeconds": 30, "bgp.connectRetryTimeSeconds": 10},
+    "bgp.restartTimeSeconds": {"bgp.gracefulRestart": True},
+    "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }
-"""What must go with it."""
+"""What must go with it; None: not set any more."""
 NOTHING_CHANGES = {"lxd.timeoutSeconds", "protect"}
 ELSEWHERE = {
     # test_machines.py and test_local.py
@@ -109,6 +114,8 @@ def change(stack: World, setting: str, value: object) -> None:
     for key in path[:-1]:
         inner = inner.setdefault(key, {})
     inner[path[-1]] = value
+    if value is None:
+        del inner[path[-1]]
 
 
 def is_as_foreseen(stack: World, setting: str, value: object) -> None:
