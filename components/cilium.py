@@ -11,7 +11,7 @@ from components.cilium_bgp import Bgp, Peer
 from components.cluster_identity import Running
 from components.fingerprint import fingerprint
 from components.node import ControlPlane
-from components.ownership import OURS, only_ours
+from components.ownership import OURS, of_this_cluster, only_ours
 from components.remote import Script
 
 NAMESPACE = "kube-system"
@@ -170,7 +170,7 @@ class Cilium(pulumi.ComponentResource):
                 f"{name}-bgp-config",
                 metadata={"name": "bgp-config", "namespace": NAMESPACE, "labels": OURS},
                 data={"config.yaml": config},
-                opts=pulumi.ResourceOptions.merge(child(), pulumi.ResourceOptions(hooks=only_ours(name, server))),
+                opts=pulumi.ResourceOptions.merge(child(), only_ours(name, server)),
             )
             told.append(config)
             before.append(bgp_config)  # agents and operator mount it: without it they never start
@@ -200,8 +200,7 @@ class Cilium(pulumi.ComponentResource):
                 **chart_source(args["chart"]),
             ),
             opts=pulumi.ResourceOptions.merge(
-                child(*before),
-                pulumi.ResourceOptions(hooks=hooks),
+                pulumi.ResourceOptions(parent=self, depends_on=before, hooks=hooks), of_this_cluster(server)
             ),
         )
         after = [] if args["mode"] == "configmap" else self._control_plane(name, args, release, told)
@@ -229,7 +228,7 @@ class Cilium(pulumi.ComponentResource):
         """The BGP objects; their specs are added to `told`."""
         bgp, server = args["bgp"], args["server"]
         api_version = cilium_bgp.api_version(args["version"])
-        hooks = only_ours(name, server)
+        ours = only_ours(name, server)
 
         def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
             return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
@@ -259,7 +258,7 @@ class Cilium(pulumi.ComponentResource):
                 metadata={"name": cilium_bgp.NAME, "labels": {"advertise": cilium_bgp.NAME, **OURS}},
                 spec=spec,
                 opts=pulumi.ResourceOptions.merge(
-                    child(kinds, *after), pulumi.ResourceOptions(aliases=aliases, hooks=hooks)
+                    pulumi.ResourceOptions(parent=self, depends_on=[kinds, *after], aliases=aliases), ours
                 ),
             )
 
@@ -271,7 +270,7 @@ class Cilium(pulumi.ComponentResource):
                 f"{name}-bgp-auth",
                 metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE, "labels": OURS},
                 string_data={"password": bgp["password"]},
-                opts=pulumi.ResourceOptions.merge(child(), pulumi.ResourceOptions(hooks=hooks)),
+                opts=pulumi.ResourceOptions.merge(child(), ours),
             ),
         ]
         # Last, because agents dial as soon as it is there, with an empty password if the secret is not.

@@ -33,11 +33,8 @@ class FcDemo(pulumi.ComponentResource):
     def __init__(self, name: str, args: FcDemoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:FcDemo", name, None, opts)
         server = args["server"]
-        child = pulumi.ResourceOptions(
-            parent=self,
-            deleted_with=server.machine,
-            depends_on=args["after"],
-            hooks=only_ours(name, server),
+        child = pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions(parent=self, depends_on=args["after"]), only_ours(name, server)
         )
         labels = {"app": "fcdemo3"}
         spec = {

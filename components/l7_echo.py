@@ -48,8 +48,8 @@ class L7Echo(pulumi.ComponentResource):
     def __init__(self, name: str, args: L7EchoArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:L7Echo", name, None, opts)
         server = args["server"]
-        child = pulumi.ResourceOptions(
-            parent=self, deleted_with=server.machine, depends_on=args["after"], hooks=only_ours(name, server)
+        child = pulumi.ResourceOptions.merge(
+            pulumi.ResourceOptions(parent=self, depends_on=args["after"]), only_ours(name, server)
         )
         # Of its own: in another, objects of these names may be somebody's.
         namespace = kubernetes.core.v1.Namespace(

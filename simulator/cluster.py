@@ -5,6 +5,7 @@ Release/NAMESPACE/NAME. A hanging object never gets ready, a lost one is gone wh
 "Cluster" is one that does not answer.
 """
 
+import base64
 import copy
 import ipaddress
 from collections.abc import Iterator
@@ -26,6 +27,11 @@ SERVED = {"cilium.io/v2alpha1": ((1, 16), (1, 20)), "cilium.io/v2": ((1, 18), No
 
 class ClusterError(Exception):
     """What the API server or Helm said."""
+
+
+def certificate(authority: str) -> str:
+    """What stands for a cluster's certificates in its kubeconfig."""
+    return base64.b64encode(f"simulated {authority}".encode()).decode()
 
 
 @contextmanager

@@ -34,6 +34,7 @@ CONTENT = ("data", "binaryData", "stringData")
 class PretendKubernetes(Provider):
     package = "kubernetes"
     poll_seconds = 0.1
+    kubeconfig: object = None
     await_seconds = float(memory.setting("AWAIT_SECONDS", "600"))
 
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
@@ -46,6 +47,14 @@ class PretendKubernetes(Provider):
 
     def configure(self, config: Properties) -> None:
         self.options = {name for name, value in config.items() if reveal(value) in (True, "true")}
+        self.kubeconfig = reveal(config.get("kubeconfig"))
+
+    def reach(self) -> None:
+        """Errors: ClusterError, the kubeconfig is another cluster's than the one that answers now."""
+        with memory.opened("host") as state:
+            authority = state.get("cluster", {}).get("ca")
+        if authority and isinstance(self.kubeconfig, str) and cluster.certificate(authority) not in self.kubeconfig:
+            raise ClusterError("configured Kubernetes cluster is unreachable: certificate signed by unknown authority")
 
     def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
         if resource.type == RELEASE:
@@ -79,6 +88,7 @@ class PretendKubernetes(Provider):
         create = "upsertExistingObjects" not in self.options
         if preview:
             return "", dry_run(resource, inputs, create=create)
+        self.reach()
         if resource.type == RELEASE:
             return release_id(inputs), self.deployed(inputs, install=True)
         try:
@@ -97,6 +107,7 @@ class PretendKubernetes(Provider):
     ) -> Properties:
         if preview:
             return dry_run(resource, news, create=False)
+        self.reach()
         if resource.type == RELEASE:
             return self.deployed(news, install=False)
         try:
@@ -110,6 +121,12 @@ class PretendKubernetes(Provider):
 
     def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
         known = reveal(inputs)
+        try:
+            self.reach()
+        except ClusterError:
+            if "deleteUnreachable" not in self.options:
+                raise
+            return None
         if resource.type == RELEASE:
             stored = cluster.release(known["namespace"], known["name"])
             return (inputs, release_outputs(inputs, stored)) if stored else None
@@ -117,6 +134,12 @@ class PretendKubernetes(Provider):
         return (conceal(pruned(known, live), inputs), checkpoint(inputs, live)) if live else None
 
     def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None:
+        try:
+            self.reach()
+        except ClusterError:
+            if "deleteUnreachable" not in self.options or resource.type == RELEASE:  # which the official one refuses
+                raise
+            return
         remove = cluster.uninstall if resource.type == RELEASE else cluster.delete
         remove(reveal(outputs))
 

@@ -6,7 +6,6 @@ fails with the message, or hangs until its own `timeout` ends it. Failing `insta
 becomes active, k3s2/join never joins, k3s2/session never establishes.
 """
 
-import base64
 import importlib.util
 import json
 import secrets
@@ -20,7 +19,7 @@ import yaml
 
 from components.cluster_identity import numbers
 from simulator import bgp, clock, memory
-from simulator.cluster import register, settle
+from simulator.cluster import certificate, register, settle
 from simulator.lxd_api import LxdApi
 
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
@@ -406,8 +405,8 @@ class Shell:
         return Shell(self.lxd, serving()).run(parsed(command), "")
 
     def k3s_kubeconfig_sh(self, stdin: str) -> str:
-        token = self.cluster("cat: /etc/rancher/k3s/k3s.yaml: No such file or directory")["token"]
-        secret = base64.b64encode(f"simulated {token}".encode()).decode()  # no certificate, but as well kept as one
+        its_own = self.cluster("cat: /etc/rancher/k3s/k3s.yaml: No such file or directory")
+        secret = certificate(its_own["ca"])  # none, but as well kept as one
         its = {"certificate-authority-data": secret, "server": "https://127.0.0.1:6443"}
         return yaml.safe_dump(
             {

@@ -47,14 +47,15 @@ CHANGES: dict[str, Any] = {
     "hubble.relay": False,
     "hubble.enabled": False,
     "l7echo.enabled": True,
-    "exposure.mode": "ngrok",
-    "exposure": {"mode": "forward", "cidrs": ["203.0.113.0/24"], "forwards": [FORWARD]},
     "fcdemo.image": "registry.example/demo:1",
     "fcdemo.replicas": 2,
-    "fcdemo.enabled": False,
     "proof.timeoutSeconds": 301,
     "protect": True,
     "authorizedKeys": [KEY],
+    "exposure.mode": "ngrok",
+    # From here on: a preview says of a forward that it may change with all that an address may change with.
+    "exposure": {"mode": "forward", "cidrs": ["203.0.113.0/24"], "forwards": [FORWARD]},
+    "fcdemo.enabled": False,
 }
 CONTROL_PLANE: dict[str, Any] = {
     "bgp.connectRetryTimeSeconds": 5,
@@ -78,7 +79,8 @@ ALSO: dict[str, dict[str, Any]] = {
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }
 """What must go with it; None: not set any more."""
-NOTHING_CHANGES = {"lxd.timeoutSeconds", "protect"}
+NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "protect"}
+"""Of what is there: they are for what is made from now on."""
 ELSEWHERE = {
     # test_machines.py and test_local.py
     "host": {"kind", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},

@@ -57,6 +57,7 @@ CHANGES = [
     setting("bgp", "pool", "10.26.23.32/27", "10.26.23.64/27"),
     setting("bgp", "localAsn", 64512, 64513),
     setting("hubble", "ui", True, False),
+    setting("host", "image", "linode/ubuntu22.04", "linode/debian12", "linode/ubuntu24.04"),
     setting("lxd", "image", "ubuntu:22.04", "ubuntu:24.04"),
     a_node_comes_or_goes,
     a_node_is_made_anew,

@@ -115,6 +115,7 @@ class Registered:
     delete_before_replace: bool
     deleted_with: str
     replace_with: frozenset[str]
+    replacement_trigger: Any
     additional_secret_outputs: frozenset[str]
     retain_on_delete: bool
     ignore_changes: tuple[str, ...]
@@ -331,6 +332,7 @@ class Monitor(MockMonitor):
             delete_before_replace=request.deleteBeforeReplace,
             deleted_with=request.deletedWith,
             replace_with=frozenset(request.replace_with),
+            replacement_trigger=json_format.MessageToDict(request.replacement_trigger),
             additional_secret_outputs=frozenset(request.additionalSecretOutputs),
             retain_on_delete=request.retainOnDelete,
             ignore_changes=tuple(request.ignoreChanges),

@@ -270,6 +270,9 @@ def test_all_in_the_cluster_is_of_its_provider(its: Graph) -> None:
     inside = [resource for resource in its if resource.type.startswith("kubernetes:")]
     assert inside
     assert {resource.provider.rpartition("::")[0] for resource in inside} == {its["k3s-provider"].urn}
+    # Also where a run that was killed has replaced the provider, and no object yet.
+    starter = its["k3s-provider"].inputs["clusterIdentifier"]
+    assert {resource.replacement_trigger for resource in inside} == {starter}
 
 
 @pytest.mark.parametrize("name", [name for name in STACKS if name != "existing"])

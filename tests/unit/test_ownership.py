@@ -18,8 +18,9 @@ def test_objects_of_one_name_are_looked_at_side_by_side(monkeypatch: pytest.Monk
 
     monkeypatch.setattr("components.remote.run_now", ran)
     monkeypatch.setattr("pulumi.ResourceHook", lambda _, callback: SimpleNamespace(callback=callback))
-    hooks = ownership.only_ours("cilium", cast(ControlPlane, SimpleNamespace(connection=None))).before_create
-    callback = cast(Any, hooks)[0].callback
+    server = cast(ControlPlane, SimpleNamespace(connection=None, machine=None, identity="its"))
+    hooks = ownership.only_ours("cilium", server).hooks
+    callback = cast(Any, hooks).before_create[0].callback
     for kind in ("CiliumBGPPeerConfig", "CiliumBGPAdvertisement"):
         made = {"apiVersion": "cilium.io/v2alpha1", "kind": kind, "metadata": {"name": "cilium-bgp"}}
         asyncio.run(callback(SimpleNamespace(new_inputs=made)))
