@@ -7,8 +7,14 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench bench-lab
 
+# This list.
+help:
+	@awk '/^# / { said = said substr($$0, 2); next } /\?=/ { next } \
+	/^[a-z][a-z0-9-]*:/ && said { sub(/\. .*/, ".", said); sub(/:.*/, ""); printf "  %-10s%s\n", $$0, said } { said = "" }' Makefile
+
+# All that the other targets need, inside the project.
 setup: python
 	@scripts/setup-pulumi
 
@@ -29,6 +35,7 @@ test-lxd: python
 	@scripts/setup-lxd start
 	@pytest -m lxd; status=$$?; scripts/setup-lxd stop; exit $$status
 
+# Style, types, shell scripts, and pages that are made from the code.
 lint: python
 	ruff check .
 	ruff format --check .
@@ -54,6 +61,7 @@ doctor: setup
 up: setup
 	pulumi up --stack $(STACK)
 
+# Takes away what `up` has made.
 destroy: setup
 	pulumi destroy --stack $(STACK)
 
@@ -68,6 +76,7 @@ HOST ?= fresh
 lab: setup
 	@python -m lab.stack up $(MODE) $(HOST)
 
+# Takes the lab away.
 lab-down: setup
 	@python -m lab.stack destroy
 
