@@ -5,12 +5,8 @@ from types import TracebackType
 
 import pytest
 
-from scripts import interrupts
-
 # What these assert for a test counts as the test's.
 pytest.register_assert_rewrite("tests.e2e.stack", "tests.e2e.machine")
-
-interrupts.heed()
 
 asserted = pytest.StashKey[int]()
 

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from scripts import interrupts
 from tests.engine.world import World
+
+interrupts.heed()
 
 
 @pytest.fixture(scope="module")

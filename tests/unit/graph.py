@@ -44,7 +44,8 @@ NGROK_TOKEN = "canary-of-ngrok"
 SERVER_TOKEN, AGENT_TOKEN, PASSWORDS = "canary-of-servers", "canary-of-agents", "canary-of-passwords"
 AUTHORITY = "0a" * 32
 KUBECONFIG = "server: {}\nclient-key-data: canary-of-kubeconfig\n"
-CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, SERVER_TOKEN, AGENT_TOKEN, KUBECONFIG)
+"""Of a server's URL."""
+CANARIES = (SSH_KEY.splitlines()[2], BGP_PASSWORD, NGROK_TOKEN, SERVER_TOKEN, AGENT_TOKEN, "canary-of-kubeconfig")
 """What no one may see in plain text; of the SSH key a line that is its own."""
 
 HOST_ADDRESS = "198.51.100.7"

@@ -1,6 +1,5 @@
 """make doctor: what a host says of itself, before any stack exists. The host is the simulator's, SSH is real."""
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,18 +76,15 @@ def test_who_does_not_answer_or_is_another(
     assert "is it on, and is its firewall open for you?" in said(capsys, fails=True)
 
 
-def test_a_host_without_a_key_that_can_be_pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "ROOT", tmp_path)
-    monkeypatch.setattr(doctor, "private_key", lambda _stack: KEY)
+def test_a_host_without_a_key_that_can_be_pinned(
+    host: PretendHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise asyncssh.KeyExchangeFailed("Unable to find compatible server host key")  # as of one that has RSA's only
 
-    async def look() -> str:
-        async with asyncssh.listen("127.0.0.1", 0, server_host_keys=[asyncssh.generate_private_key("ssh-rsa")]) as its:
-            configure(tmp_path, {"kind": "existing", "port": its.sockets[0].getsockname()[1]})
-            with pytest.raises(SystemExit) as end:
-                await asyncio.to_thread(doctor.main, "mine")
-        return str(end.value)
-
-    assert "Make those that are missing there: ssh-keygen -A" in asyncio.run(look())
+    configure(tmp_path, {"kind": "existing", "port": host.port})
+    monkeypatch.setattr(asyncssh, "get_server_host_key", refused)
+    assert "Make those that are missing there: ssh-keygen -A" in said(capsys, fails=True)
 
 
 def test_a_user_without_sudo(host: PretendHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
