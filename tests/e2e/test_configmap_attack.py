@@ -13,6 +13,13 @@ from tests.e2e.stack import HOST, NODES, Fresh, on_node, sessions
 pytestmark = pytest.mark.e2e
 
 
+# SSH, DHCP's client, kubelet, Cilium's VXLAN and health, Hubble, its metrics.
+ON_A_NODE = {("tcp", 22), ("udp", 68), ("tcp", 10250), ("udp", 8472), ("tcp", 4240), ("tcp", 4244), ("tcp", 9965)}
+ON_A_SERVER = {("tcp", 6443), ("tcp", 2379), ("tcp", 2380)}
+OPERATORS = {("tcp", 9963)}
+"""Metrics of Cilium's operator, on the nodes that it runs on."""
+
+
 @pytest.fixture(scope="module")
 def neighbour(configmap: Fresh) -> Iterator[Machine]:
     """Somebody on the LAN, who has a route to the nodes' network over the host."""
@@ -67,4 +74,5 @@ def test_what_listens_is_what_is_documented(configmap: Fresh) -> None:
     new = listening_on_the_host() - configmap.listened
     assert {its for its in new if not (its[1].startswith("fe80:") and (its[0], its[2]) in dnsmasq)} == ours
     for node in NODES:
-        print(node, sorted(listening(on_node(node, "ss", "-Hltun"))))
+        heard = {(protocol, port) for protocol, _, port in listening(on_node(node, "ss", "-Hltun"))}
+        assert heard - OPERATORS == ON_A_NODE | (ON_A_SERVER if node == "k3s1" else set()), node
