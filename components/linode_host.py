@@ -41,7 +41,7 @@ class LinodeHostArgs(TypedDict):
 
 
 PRIVATE = [IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
-ONLY_AT_CREATION = ["authorizedKeys", "authorizedUsers", "firewallId"]
+ONLY_AT_CREATION = ["authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration"]
 """Properties whose change would mean another VM to the provider (its documentation, linode_instance)."""
 
 
@@ -110,6 +110,8 @@ class LinodeHost(pulumi.ComponentResource):
             authorized_keys=[args["public_key"]],
             authorized_users=list(args["authorized_users"]) or None,
             firewall_id=firewall.id.apply(int),  # the VM is never open
+            # Of those the account may choose for itself, Linode Interfaces refuse that firewall.
+            interface_generation="legacy_config",
             booted=True,
             backups_enabled=False,
             private_ip=False,

@@ -57,10 +57,10 @@ class _Model(BaseModel):
 
 
 class LinodeSettings(_Model):
-    """A Linode VM that the program creates. The login user is root."""
+    """A Linode VM that is created, with a configuration profile's interfaces. The login user is root."""
 
     kind: Literal["linode"]
-    """`linode`: the VM is created, and destroyed with the stack."""
+    """`linode`: the VM is created, and destroyed with the stack. The account must allow `legacy_config` interfaces."""
     label: LinodeLabel = "lxdserver"
     """Name of the VM and of its firewall, unique in the Linode account."""
     region: Word = "eu-central"

@@ -69,6 +69,9 @@ class Linode(Provider):
             if any(label and other["type"] == resource.type and other["label"] == label for other in made.values()):
                 raise ValueError(f"[400] [label] Label must be unique: {label} exists already")
             firewall = given.get("firewallId")
+            if resource.type == INSTANCE and given.get("interfaceGeneration") != "legacy_config":
+                # As an account may choose for all new ones; nothing boots then without an interface resource.
+                raise ValueError("[400] [firewall_id] is of the interfaces, with interface_generation linode")
             if firewall is not None and str(firewall) not in made:
                 raise ValueError("[400] [firewall_id] Not found")
             if resource.type == DEVICE:

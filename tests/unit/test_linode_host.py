@@ -20,13 +20,15 @@ def test_the_vm_is_the_articles() -> None:
         "image": "linode/ubuntu22.04",
         "authorizedKeys": [public_key(SSH_KEY)],
         "firewallId": 4711,
+        "interfaceGeneration": "legacy_config",
         "booted": True,
         "backupsEnabled": False,
         "privateIp": False,
     }
     assert instance.delete_before_replace, "labels are unique in an account"
     assert not instance.protect
-    assert set(instance.ignore_changes) == {"authorizedKeys", "authorizedUsers", "firewallId"}, "not worth another VM"
+    kept = {"authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration"}
+    assert set(instance.ignore_changes) == kept, "not worth another VM"
 
 
 def test_linode_users_and_protection_are_configured() -> None:

@@ -14,6 +14,7 @@ from standin.serve import UNKNOWN, decode_properties, encode_properties, serve
 
 URN = f"urn:pulumi:dev::p::{INSTANCE}::host"
 INPUTS = {"label": "lxdserver", "region": "eu-central", "type": "g7-highmem-1", "image": "linode/ubuntu22.04"}
+INPUTS |= {"interfaceGeneration": "legacy_config"}
 
 
 @pytest.fixture
@@ -41,6 +42,12 @@ def test_an_instance_has_the_address_of_the_pretend_host(stub: provider_pb2_grpc
 def test_a_preview_makes_nothing_and_knows_no_address(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
     assert decode_properties(create(stub, preview=True).properties)["ipv4s"] is UNKNOWN
     create(stub)
+
+
+def test_an_account_may_want_other_interfaces_unless_it_is_told(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        create(stub, interfaceGeneration=None)
+    assert caught.value.details() == "[400] [firewall_id] is of the interfaces, with interface_generation linode"
 
 
 def test_labels_are_unique(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
