@@ -170,7 +170,7 @@ class Cilium(pulumi.ComponentResource):
                 f"{name}-bgp-config",
                 metadata={"name": "bgp-config", "namespace": NAMESPACE, "labels": OURS},
                 data={"config.yaml": config},
-                opts=pulumi.ResourceOptions.merge(child(), only_ours(name, server)),
+                opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), only_ours(name, server)),
             )
             told.append(config)
             before.append(bgp_config)  # agents and operator mount it: without it they never start
@@ -230,9 +230,6 @@ class Cilium(pulumi.ComponentResource):
         api_version = cilium_bgp.api_version(args["version"])
         ours = only_ours(name, server)
 
-        def child(*after: pulumi.Resource) -> pulumi.ResourceOptions:
-            return pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=list(after))
-
         # The operator registers the kinds some time after it has started; the release knows nothing of it.
         kinds = remote.run(
             f"{name}-crds",
@@ -242,7 +239,7 @@ class Cilium(pulumi.ComponentResource):
                 len(CRDS) * args["timeout_seconds"] + 60,
             ),
             server.connection,
-            child(release),
+            pulumi.ResourceOptions(parent=self, deleted_with=server.machine, depends_on=[release]),
             again=[args["version"]],
         )
 
@@ -270,7 +267,7 @@ class Cilium(pulumi.ComponentResource):
                 f"{name}-bgp-auth",
                 metadata={"name": f"{cilium_bgp.NAME}-auth", "namespace": NAMESPACE, "labels": OURS},
                 string_data={"password": bgp["password"]},
-                opts=pulumi.ResourceOptions.merge(child(), ours),
+                opts=pulumi.ResourceOptions.merge(pulumi.ResourceOptions(parent=self), ours),
             ),
         ]
         # Last, because agents dial as soon as it is there, with an empty password if the secret is not.

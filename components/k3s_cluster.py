@@ -231,7 +231,9 @@ class K3sCluster(pulumi.ComponentResource):
             again=[identity.renewed, identity.starter],
         ).stdout
         # Here and not there, so that another port does not make all on the cluster unknown to a preview.
-        self.kubeconfig = pulumi.Output.all(on_server, self.api).apply(lambda both: reached_at(*both))
+        self.kubeconfig = pulumi.Output.all(on_server, self.api).apply(
+            lambda both: re.sub(r"server: .*", f"server: {both[1]}", both[0])
+        )
         self.provider = kubernetes.Provider(
             f"{name}-provider",
             kubeconfig=self.kubeconfig,
@@ -255,11 +257,6 @@ class K3sCluster(pulumi.ComponentResource):
         self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(list)
         self.fingerprint = fingerprint(*(part for its in installs for part in (its.create, its.stdin)))
         self.register_outputs({"api": self.api, "joined": self.joined})
-
-
-def reached_at(kubeconfig: str, url: str) -> str:
-    """The same for another way to the API."""
-    return re.sub(r"server: .*", f"server: {url}", kubeconfig)
 
 
 def full_token(authority: str, user: str, secret: str) -> str:

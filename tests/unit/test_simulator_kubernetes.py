@@ -347,6 +347,15 @@ def test_a_release_stuck_in_pending_cannot_be_created_nor_updated(engine: Engine
     assert kept is None
 
 
+def test_another_clusters_kubeconfig_reaches_nothing(engine: Engine, tmp_path: Path) -> None:
+    engine.create("core/v1:ConfigMap", POOL)
+    (tmp_path / "host.json").write_text('{"cluster": {"ca": "of the new cluster"}}')
+    for attempt in (lambda: engine.create("core/v1:ConfigMap", POOL), lambda: engine.create(RELEASE, CILIUM)):
+        assert "certificate signed by unknown authority" in failure(attempt)[0]
+    message, _ = failure(lambda: engine.read("core/v1:ConfigMap", "kube-system/bgp-config", POOL))
+    assert "certificate signed by unknown authority" in message
+
+
 def test_an_unreachable_cluster_is_an_error_but_in_a_preview(
     engine: Engine, faults: Callable[[dict[str, Any]], object]
 ) -> None:
