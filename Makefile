@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: help setup python test chaos test-lxd lint preview doctor up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview doctor up destroy lab lab-down e2e demo bench bench-lab
 
 # This list.
 help:
@@ -35,13 +35,21 @@ test-lxd: python
 	@scripts/setup-lxd start
 	@pytest -m lxd; status=$$?; scripts/setup-lxd stop; exit $$status
 
-# Style, types, shell scripts, and pages that are made from the code.
+# Style, types, shell scripts, who imports whom, workflows, and pages that are made from the code. Wants Go, for actionlint.
 lint: python
 	ruff check .
 	ruff format --check .
 	mypy .
 	scripts/shell-files | xargs -0 shellcheck
+	lint-imports --no-logo --no-cache
+	go -C tools/actionlint tool actionlint
+	zizmor --offline --no-progress .github
 	python scripts/configuration_docs.py --check
+
+# What requirements*.in name, with all that it needs and the hashes of it, into requirements*.txt.
+lock: python
+	@for list in requirements requirements-dev; do uv pip compile --quiet --universal --python-version=3.11 \
+	--no-strip-extras --generate-hashes --output-file=$$list.txt $$list.in >/dev/null || exit; done
 
 # The picture in README.md, from the demo's own state.
 graph: demo

@@ -7,8 +7,8 @@ import pulumi
 from pulumi import dynamic
 from pulumi.output import Unknown
 
-from lxd_resources.client import LxdError
 from lxd_resources.endpoint import newest, take
+from lxd_resources.errors import LxdError
 
 Props = dict[str, Any]
 SECONDS = 60

@@ -12,9 +12,9 @@ from typing import Any
 import pulumi
 from pulumi import dynamic
 
-from lxd_resources.client import LxdError
 from lxd_resources.endpoint import is_elsewhere, newest, take
 from lxd_resources.entity import ADVICE, is_gone, say
+from lxd_resources.errors import LxdError
 
 Props = dict[str, Any]
 

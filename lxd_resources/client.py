@@ -4,6 +4,8 @@ import time
 from typing import Any, Self
 from urllib.parse import quote, urlparse
 
+from .errors import LxdError, MissingError, RetryError, SilentError, UnreachableError
+
 Json = dict[str, Any]
 POLL_SECONDS = 0.5
 CONNECT_RETRIES = 2
@@ -11,33 +13,9 @@ REQUEST_SECONDS = 60.0
 """Longest time without an answer to one request; a dead tunnel is noticed sooner, by SSH's keepalive."""
 
 
-class LxdError(Exception):
-    """What went wrong, in one line without secrets, and what to do."""
-
-
-class UnreachableError(LxdError):
-    """No connection to the machine."""
-
-
-class SilentError(UnreachableError):
-    """The machine answers, no LXD on it does."""
-
-
-class AnotherMachineError(LxdError):
-    """The machine that answers is not the one whose key is pinned."""
-
-
-class MissingError(LxdError):
-    """No such entity."""
-
-
 _PASSING = ("is busy running", "Failed decoding stream JSON")
 """What LXD says of an instance that another operation works on; and of an image server's index, which it keeps in a
 file that it writes in place (LXD 5.0, simplestreams): who makes another instance meanwhile reads half of it."""
-
-
-class RetryError(Exception):
-    """Whether the request was done is not known, or it came at the wrong time: read the entity, then decide."""
 
 
 class Lxd:
@@ -160,7 +138,7 @@ class Lxd:
         import pylxd  # noqa: PLC0415
         import requests  # noqa: PLC0415
 
-        from .transport import Tunnel  # noqa: PLC0415
+        from .transport import Tunnel  # noqa: PLC0415  a preview reaches nothing
 
         tunnel = Tunnel(self._endpoint)
         try:

@@ -22,8 +22,9 @@ from urllib.parse import parse_qs, urlparse
 import pulumi
 from pulumi import dynamic
 
-from .client import AnotherMachineError, Lxd, LxdError, MissingError, RetryError, SilentError, UnreachableError
+from .client import Lxd
 from .endpoint import Endpoint, is_elsewhere, newest, take
+from .errors import AnotherMachineError, LxdError, MissingError, RetryError, SilentError, UnreachableError
 from .inputs import Problem, Props, endpoint_problems, strings
 
 Adopt = Literal["never", "if-equal", "update"]

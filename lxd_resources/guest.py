@@ -3,7 +3,8 @@
 import re
 from urllib.parse import urlparse
 
-from .client import Json, Lxd, LxdError, MissingError, RetryError
+from .client import Json, Lxd
+from .errors import LxdError, MissingError, RetryError
 
 HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 # --long is the one format that every version of cloud-init has.

@@ -8,9 +8,10 @@ from pulumi import dynamic
 from pulumi.output import Unknown
 
 from . import guest
-from .client import Lxd, LxdError
+from .client import Lxd
 from .endpoint import Endpoint
 from .entity import Entity, Provider
+from .errors import LxdError
 from .inputs import (
     CLOUD_INIT,
     Devices,

@@ -13,8 +13,8 @@ from typing import Any
 
 import asyncssh
 
-from .client import AnotherMachineError, LxdError, SilentError, UnreachableError
 from .endpoint import SOCKETS
+from .errors import AnotherMachineError, LxdError, SilentError, UnreachableError
 
 CONNECT_SECONDS = 15
 KEEPALIVE_SECONDS = 10

@@ -1,11 +1,14 @@
 """A stack that an earlier version of the program brought up: this version replaces and deletes nothing of it.
 
-recorded/ has its state and configuration, secrets encrypted; the key in them opened a pretend host that is gone.
-`python -m tests.engine.test_upgrade` records a version anew, for a release.
+recorded/VERSION/STACK has its state and configuration, secrets encrypted; the key in them opened a pretend host that
+is gone. Before the first release a day stands for the version. `python -m tests.engine.test_upgrade VERSION` records a
+release, once.
 """
 
 import json
+import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,20 +16,26 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.preview import is_secret
+from scripts.preview import ROOT, is_secret
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
-SOMEBODYS = {"topology-profile-default"}
-"""No longer ours: it gets its former content back."""
 RECORDED = Path(__file__).parent / "recorded"
 STACK_FILE = "Pulumi.dev.yaml"
 PASSPHRASE = "for the recorded state only"
-# The provider knows the cluster by its first server's MAC address, as before. A preview does not know that of an
-# instance which loses a device, the API's former proxy, and which no earlier run has remembered; `up` does.
-ON_THE_CLUSTER = ("k3s-provider", "cilium-", "fcdemo-")
+FOLDERS = sorted(path.parent for path in RECORDED.glob("*/*/state.json"))
+
+PROFILE_OF_LXDS_OWN = {"topology-profile-default"}
 IN_A_NAMESPACE_OF_THEIR_OWN_NOW = {f"l7echo-{name}" for name in ("coredns", "client", "echo", "service")}
+FORESEEN = {
+    "2026-11-24": PROFILE_OF_LXDS_OWN,  # no longer ours: it gets its former content back
+    "2026-11-27": PROFILE_OF_LXDS_OWN | IN_A_NAMESPACE_OF_THEIR_OWN_NOW,
+}
+"""What of a version's stack goes. For a release: what is here is in CHANGELOG.md."""
+# Those two knew the cluster by its first server's MAC address. A preview does not know that of an instance which loses
+# a device, the API's former proxy, and which no earlier run has remembered; `up` does.
+ON_THE_CLUSTER = dict.fromkeys(FORESEEN, ("k3s-provider", "cilium-", "fcdemo-"))
 
 
 def recorded_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
@@ -47,27 +56,34 @@ def preview(stack: World, recorded: Path, **cilium: str) -> dict[str, str]:
     return done.operations
 
 
-def replaced(operations: dict[str, str]) -> set[str]:
+def replaced(version: str, operations: dict[str, str]) -> set[str]:
     """What is, apart from all on the cluster at once; of that nothing is made and deleted as two resources."""
-    kept = {name for name in operations if name.startswith(ON_THE_CLUSTER)}
+    kept = {name for name in operations if name.startswith(ON_THE_CLUSTER.get(version, ()))}
     assert {operations[name] for name in kept} <= {"create", "update", "replace"}
     return {name for name in operations.keys() - kept if operations[name] not in ("create", "update")}
 
 
-def test_nothing_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("recorded", "cilium"),
+    [
+        pytest.param(folder, cilium, id=f"{folder.parent.name}-{folder.name}{cilium and '-'}{cilium}")
+        for folder in FOLDERS
+        for cilium in (("", "1.18.12") if folder.name == "control-plane" else ("",))
+    ],
+)
+def test_nothing_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: Path, cilium: str) -> None:
+    """Nor, and that would be worse, made and then deleted as what it was before. With a newer Cilium too."""
     with recorded_world(tmp_path, monkeypatch) as stack:
-        operations = preview(stack, RECORDED)
-    assert replaced(operations) <= SOMEBODYS
+        operations = preview(stack, recorded, **({"version": cilium} if cilium else {}))
+    assert replaced(recorded.parent.name, operations) <= FORESEEN.get(recorded.parent.name, set())
     assert "host-instance" not in operations
 
 
-@pytest.mark.parametrize("cilium", ["1.17.5", "1.18.12"])
-def test_nothing_of_the_control_plane_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cilium: str) -> None:
-    """Nor, and that would be worse, made and then deleted as what it was before."""
-    with recorded_world(tmp_path, monkeypatch) as stack:
-        operations = preview(stack, RECORDED / "control-plane", version=cilium)
-    assert replaced(operations) <= IN_A_NAMESPACE_OF_THEIR_OWN_NOW | SOMEBODYS
-    assert "host-instance" not in operations
+def test_each_release_is_recorded() -> None:
+    released = re.findall(r"^## v?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert {(version, its) for version in released for its in STACKS} <= {
+        (folder.parent.name, folder.name) for folder in FOLDERS
+    }
 
 
 def record(folder: Path, monkeypatch: pytest.MonkeyPatch, into: Path, **changes: dict[str, Any]) -> None:
@@ -79,7 +95,7 @@ def record(folder: Path, monkeypatch: pytest.MonkeyPatch, into: Path, **changes:
         for resource in state["deployment"]["resources"]:
             for where in ("sourcePosition", "stackTrace"):  # paths of the machine that recorded it
                 resource.pop(where, None)
-        into.mkdir(exist_ok=True)
+        into.mkdir(parents=True)
         (into / "state.json").write_text(json.dumps(state, indent=1) + "\n")
         shutil.copy(folder / STACK_FILE, into)
 
@@ -96,7 +112,12 @@ CONTROL_PLANE: dict[str, dict[str, Any]] = {
     },
 }
 
+STACKS: dict[str, dict[str, dict[str, Any]]] = {"dev": {}, "control-plane": CONTROL_PLANE}
+
 if __name__ == "__main__":
-    for its, roots in ((RECORDED, {}), (RECORDED / "control-plane", CONTROL_PLANE)):
+    (release,) = sys.argv[1:]
+    if (RECORDED / release).exists():
+        sys.exit(f"{release} is recorded already; stacks of it are out there, and its state stays as it was")
+    for its, roots in STACKS.items():
         with tempfile.TemporaryDirectory() as temporary, pytest.MonkeyPatch.context() as context:
-            record(Path(temporary), context, its, **roots)
+            record(Path(temporary), context, RECORDED / release / its, **roots)

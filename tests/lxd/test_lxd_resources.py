@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from lxd_resources.client import LxdError
 from lxd_resources.entity import Provider
+from lxd_resources.errors import LxdError
 from lxd_resources.forward import ForwardProvider
 from lxd_resources.inputs import Props
 from lxd_resources.instance import InstanceProvider

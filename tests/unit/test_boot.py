@@ -12,7 +12,7 @@ from pulumi.output import UNKNOWN
 
 from components.boot import BootProvider
 from components.remote import Script
-from lxd_resources.client import LxdError
+from lxd_resources.errors import LxdError
 from tests.scripts.machine import composed
 
 USER_KEY = asyncssh.generate_private_key("ssh-ed25519")

@@ -9,7 +9,7 @@ from pulumi.output import UNKNOWN
 
 from components.finalizer import FinalizerProvider
 from lxd_resources import endpoint, entity, transport
-from lxd_resources.client import LxdError
+from lxd_resources.errors import LxdError
 from tests.unit.ssh import Machine, two_machines
 
 

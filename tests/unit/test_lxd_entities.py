@@ -12,8 +12,8 @@ import pytest
 
 from lxd_resources import client, entity, instance, transport
 from lxd_resources import endpoint as lxd_endpoint
-from lxd_resources.client import LxdError
 from lxd_resources.entity import OWNER, Provider
+from lxd_resources.errors import LxdError
 from lxd_resources.forward import ForwardProvider
 from lxd_resources.instance import InstanceProvider
 from lxd_resources.network import NetworkProvider

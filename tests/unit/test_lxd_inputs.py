@@ -13,8 +13,8 @@ from pulumi.output import UNKNOWN
 
 import lxd_resources as lxd
 from lxd_resources import instance
-from lxd_resources.client import LxdError
 from lxd_resources.entity import Provider
+from lxd_resources.errors import LxdError
 from lxd_resources.forward import ForwardProvider
 from lxd_resources.instance import InstanceProvider
 from lxd_resources.network import NetworkProvider

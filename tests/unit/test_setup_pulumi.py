@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+OFFICIAL = re.findall(r"^official=(.+)$", (ROOT / "scripts/setup-pulumi").read_text(), re.MULTILINE)[0]
 
 NEEDS = (
     "sh",
@@ -63,14 +65,14 @@ class Machine:
         subprocess.run(["tar", "-czf", archive, "-C", self.root / "release", "pulumi"], check=True)
         checksum = checksum or hashlib.sha256(archive.read_bytes()).hexdigest()
         platforms = ("linux-x64", "linux-arm64", "darwin-x64", "darwin-arm64")
-        lines = [f"{checksum}  pulumi-v3.272.0-{platform}.tar.gz\n" for platform in platforms]
+        lines = [f"{checksum}  pulumi-v{OFFICIAL}-{platform}.tar.gz\n" for platform in platforms]
         (self.root / "checksums").write_text("".join(lines))
         self.program(
             "curl",
-            """while [ "$1" != -o ]; do shift; done
-            case $3 in
-            https://github.com/pulumi/pulumi/releases/download/v3.272.0/pulumi-3.272.0-checksums.txt) from=checksums ;;
-            https://github.com/pulumi/pulumi/releases/download/v3.272.0/pulumi-v3.272.0-*.tar.gz) from=archive ;;
+            f"""while [ "$1" != -o ]; do shift; done
+            case ${{3#https://github.com/pulumi/pulumi/releases/download/v{OFFICIAL}/}} in
+            pulumi-{OFFICIAL}-checksums.txt) from=checksums ;;
+            pulumi-v{OFFICIAL}-*.tar.gz) from=archive ;;
             esac"""
             f'\ncat {self.root}/$from >"$2"',
         )
