@@ -1,5 +1,5 @@
 # Everything works from a fresh clone: each target sets up what it still needs, inside the project.
-# STACK names the stack of preview, doctor, up and destroy.
+# STACK names the stack of preview, status, doctor, kubeconfig, up and destroy.
 STACK ?= dev
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
@@ -7,12 +7,12 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview doctor up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview status doctor kubeconfig kubeconfig-remove up destroy lab lab-down e2e demo bench bench-lab
 
 # This list.
 help:
 	@awk '/^# / { said = said substr($$0, 2); next } /\?=/ { next } \
-	/^[a-z][a-z0-9-]*:/ && said { sub(/\. .*/, ".", said); sub(/:.*/, ""); printf "  %-10s%s\n", $$0, said } { said = "" }' Makefile
+	/^[a-z][a-z0-9-]*:/ && said { sub(/\. .*/, ".", said); sub(/:.*/, ""); printf "  %-19s%s\n", $$0, said } { said = "" }' Makefile
 
 # All that the other targets need, inside the project.
 setup: python
@@ -61,9 +61,21 @@ graph: demo
 preview: setup
 	@python -m scripts.preview $(STACK)
 
-# Will STACK's host do? All that would go wrong there, each with its fix; nothing is changed.
+# Is STACK well? Live, from its host to the answers of its Services; nothing is changed.
+status: setup
+	@python -m status $(STACK)
+
+# Why not, and will STACK's host do before there is one? Each with its fix; nothing is changed.
 doctor: setup
 	@python -m scripts.doctor $(STACK)
+
+# STACK's kubeconfig in your own, as a context of its name.
+kubeconfig: setup
+	@python -m scripts.kubeconfig $(STACK)
+
+# Out of it again; of a stack that is destroyed too.
+kubeconfig-remove: setup
+	@python -m scripts.kubeconfig $(STACK) --remove
 
 # The real thing, wherever `pulumi login` points, with the official plugins.
 up: setup

@@ -16,6 +16,11 @@ from lxd_resources.endpoint import SOCKETS
 SCRIPTS = Path(__file__).parent / "scripts"
 SHARED = ("alone.sh", "lib.sh")
 """What of them is no script but part of every command."""
+MODULES = """import sys, types
+for name, text in {}.items():
+    exec(text, vars(sys.modules.setdefault(name, types.ModuleType(name))))
+"""
+"""Lets the rest of a Python program import these modules, {{name: text}}, on a machine that does not have them."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,8 @@ class Script:
     """Words given to it as arguments; never a secret (arguments are seen by every user of the machine)."""
     seconds: int = 300
     """It is ended after this time, whatever it waits for."""
+    uses: Sequence[str] = ()
+    """Other Python programs of `scripts/` that it imports from."""
 
     def command(self, user: str, name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
         """The command line; one of a stack and a `name` runs at a time on a machine, the newer ends the older.
@@ -126,12 +133,17 @@ class Script:
         """The script's text as an argument, so that standard input stays free for secrets; parameters come after."""
         text = (SCRIPTS / self.file).read_text()
         if self.file.endswith(".py"):
-            interpreter = ["python3", "-c", text]
+            interpreter = ["python3", "-c", self.imported() + text]
         else:
             interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
         sudo = [] if user == "root" else ["sudo", "-n"]
         text = (f"# on {machine}\n" if machine else "") + (SCRIPTS / "alone.sh").read_text()
         return [*sudo, "timeout", "-k", "10", str(self.seconds), "sh", "-c", text, alone_as(name), *interpreter]
+
+    def imported(self) -> str:
+        package = {"components": "", "components.scripts": ""}
+        its = {f"components.scripts.{file.removesuffix('.py')}": (SCRIPTS / file).read_text() for file in self.uses}
+        return MODULES.format(package | its) if its else ""
 
 
 def alone_as(name: str) -> str:

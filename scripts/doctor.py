@@ -1,9 +1,10 @@
-"""Will this host do for this stack? All that would go wrong there, each with its fix; nothing is changed.
+"""Will this host do for this stack, and where the stack is there, what of it is not well? All of it with its fix;
+nothing is changed.
 
 usage: doctor.py STACK
 
 Asks the host of Pulumi.STACK.yaml what the first step of `up` would ask it. Logs in with the stack's key where
-`pulumi config` gives it, else with your own, as `ssh` would.
+`pulumi config` gives it, else with your own, as `ssh` would. Then it looks at the stack layer by layer, as `status`.
 """
 
 import asyncio
@@ -16,6 +17,10 @@ import settings
 from components.remote import Script
 from scripts.preview import PREFIX, is_secret, left_to_the_user, needed_secrets, roots, stack_file
 from settings.preflight import arguments
+from status.layers import judge
+from status.look import look
+from status.show import is_well, text
+from status.stack import UnknownError, read
 
 KEY = f"{PREFIX}sshPrivateKey"
 SECONDS = 15
@@ -31,15 +36,28 @@ def main(stack: str) -> int:
         sys.exit("\n".join(error.problems))
     if isinstance(its.host, settings.LinodeSettings):
         print("its host is a Linode that the stack makes: `up` looks at it as soon as it is there")
-        return 0
+        return examine(stack)
     try:
-        return asyncio.run(look(its, its.host, stack, trusting="host.hostKey" in made_up))
+        code = asyncio.run(ask(its, its.host, stack, trusting="host.hostKey" in made_up))
     except (OSError, asyncssh.Error, TimeoutError) as error:
         where = f"{its.host.user}@{its.host.address} port {its.host.port}"
         sys.exit(f"SSH to {where}: {advice(error)}")
+    return max(code, examine(stack))
 
 
-async def look(its: settings.Settings, host: settings.ExistingSettings, stack: str, *, trusting: bool) -> int:
+def examine(name: str) -> int:
+    """Say what of a stack that is there stands and what does not; 1 if something does not."""
+    try:
+        stack = read(name)
+    except UnknownError as error:
+        print(f"of the stack itself nothing can be said: {error}", file=sys.stderr)
+        return 0
+    layers = judge(stack, look(stack))
+    print(text(name, layers, fixes=True))
+    return int(not is_well(layers))
+
+
+async def ask(its: settings.Settings, host: settings.ExistingSettings, stack: str, *, trusting: bool) -> int:
     """Say what the host says; 1 if it will not do. Errors: OSError, asyncssh.Error."""
     if trusting:
         key = await asyncssh.get_server_host_key(host.address, host.port, server_host_key_algs=["ssh-ed25519"])

@@ -41,6 +41,23 @@ FIXED_KUBERNETES: Minor = (1, 35)
 """The oldest that still get fixes, as of AS_OF: Cilium's three newest; Kubernetes 1.34 ended on 2026-10-27."""
 AS_OF = "November 2026"
 
+KUBERNETES_ENDS: dict[Minor, str] = {
+    (1, 25): "2023-10-28",
+    (1, 26): "2024-02-28",
+    (1, 27): "2024-07-16",
+    (1, 28): "2024-10-22",
+    (1, 29): "2025-02-28",
+    (1, 30): "2025-07-15",
+    (1, 31): "2025-11-11",
+    (1, 32): "2026-02-28",
+    (1, 33): "2026-06-28",
+    (1, 34): "2026-10-27",
+    (1, 35): "2027-02-28",
+    (1, 36): "2027-06-28",
+    (1, 37): "2027-10-28",
+}
+"""The day after which a minor release gets no fixes (ISO 8601), from kubernetes.io/releases."""
+
 HUBBLE_METRICS: dict[str, tuple[Minor | None, Minor | None]] = {
     "dns": (None, None),
     "drop": (None, None),

@@ -3,13 +3,15 @@
 Each answers what its script prints, from what the scripts before it left (host.json, see `memory`), and fails as the
 script would where that is missing. A fault's KEY is SCRIPT or NODE/SCRIPT, e.g. `frr.sh` or `k3s2/k3s_install.sh`: it
 fails with the message, or hangs until its own `timeout` ends it. Failing `installer` is k3s's; hanging k3s2/unit never
-becomes active, k3s2/join never joins, k3s2/session never establishes.
+becomes active, k3s2/join never joins, k3s2/session never establishes. Failing "frr" is a bgpd that does not run,
+failing "endpoint" an endpoint of the API that passes nothing on.
 """
 
 import importlib.util
 import json
 import secrets
 import shlex
+import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ import yaml
 from components.cluster_identity import numbers
 from simulator import bgp, clock, memory
 from simulator.cluster import certificate, register, settle
+from simulator.inside import Inside
 from simulator.lxd_api import LxdApi
 
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
@@ -198,23 +201,46 @@ class Shell:
         return ""
 
     def proof_py(self, stdin: str, seconds: str, nodes_: str, addresses: str, own: str, *http: str) -> str:
-        def output(*command: str) -> Json | list[Json]:
-            with memory.opened("host") as state:
-                sessions = self.sessions(state.get("frr", ""))
-            if command[0] == "vtysh":
-                router = bgp.router(state.get("frr", ""))
-                peers: Json = {peer: {"state": "Active", "pfxRcd": 0} for peer in (router.neighbors if router else ())}
-                up = {a: {"state": "Established", "pfxRcd": len(routes)} for a, routes in sessions.items()}
-                return {"peers": peers | up}
-            hops = [address for address, routes in sessions.items() if command[4] in routes]
-            return [{"dst": command[4], "nexthops": [{"gateway": hop} for hop in hops]}] if hops else []
-
-        def status(address: str) -> int | str:
-            return 200 if self.routed(address) else "timed out"
-
-        return script_program("proof.py", output=output, status=status)(
+        return script_program("proof.py", output=self.output, status=self.status)(
             float(seconds), json.loads(nodes_), json.loads(addresses), json.loads(own), list(http)
         )
+
+    def output(self, *command: str) -> Json | list[Json]:
+        """What vtysh and ip say of sessions and routes."""
+        with memory.opened("host") as state:
+            sessions = self.sessions(state.get("frr", ""))
+        if command[0] == "vtysh":
+            if message := memory.faults("fail").get("frr"):
+                raise subprocess.CalledProcessError(1, command, stderr=message)
+            router = bgp.router(state.get("frr", ""))
+            peers: Json = {peer: {"state": "Active", "pfxRcd": 0} for peer in (router.neighbors if router else ())}
+            up = {a: {"state": "Established", "pfxRcd": len(routes)} for a, routes in sessions.items()}
+            return {"peers": peers | up}
+        hops = [address for address, routes in sessions.items() if command[4] in routes]
+        return [{"dst": command[4], "nexthops": [{"gateway": hop} for hop in hops]}] if hops else []
+
+    def status(self, address: str) -> int | str:
+        """Of an answer over HTTP."""
+        return 200 if self.routed(address) else "timed out"
+
+    def status_py(self, stdin: str, sockets: str, name: str, nodes_: str, addresses: str, *http: str) -> str:
+        def endpoint(_name: str) -> str:
+            with memory.opened("host") as state:
+                if "endpoint" in memory.faults("fail"):
+                    raise OSError(memory.faults("fail")["endpoint"])
+                served = any(self.serves(state, its) for its in state.get("endpoint", {}).get("servers", []))
+            return "" if served else "it closes the connection"
+
+        proof = loaded("proof.py", output=self.output)
+        return script_program(
+            "status.py",
+            Lxd=lambda _path: Inside(self.lxd, self.serves),
+            endpoint=endpoint,
+            sessions=proof.sessions,
+            next_hops=proof.next_hops,
+            status=self.status,
+            opened=lambda address, _port: "" if self.routed(address) else "timed out",
+        )(sockets, name, json.loads(nodes_), json.loads(addresses), list(http))
 
     def urls_py(self, stdin: str, seconds: str, urls: str, *http: str) -> str:
         def status(url: str) -> int:
@@ -248,7 +274,8 @@ class Shell:
         agents = {
             node.address: [pods[node.id]["pods"]] if announced else []
             for node in nodes(self.lxd).values()
-            if release and joined.get(node.name) == node.id and f"{node.name}/session" not in hanging
+            if release and joined.get(node.name) == node.id
+            if not {f"{node.name}/session", f"{node.name}/agent", "daemonset/cilium"} & set(hanging)
             if node.address in passed
         }
         return bgp.sessions(conf, objects, release["config"] if release else {}, agents)
@@ -361,7 +388,8 @@ class Shell:
         """Whether the API of the server of that name answers."""
         cluster = state.get("cluster", {"members": {}})
         present = {node.name: node.id for node in nodes(self.lxd).values()}
-        return present.get(name, "") == cluster["members"].get(name) and quorum(state)
+        runs = f"{name}/unit" not in memory.faults("hang")
+        return runs and present.get(name, "") == cluster["members"].get(name) and quorum(state)
 
     def k3s_token_sh(self, stdin: str) -> str:
         with memory.opened("host") as state:
@@ -591,10 +619,10 @@ def parsed(words: list[str]) -> Call:
     seconds, (interpreter, _, text, *rest) = words[3], words[8:]  # between them what keeps it alone
     if interpreter == "sh":
         return Call(rest[0], rest[1:], float(seconds))
-    known = {file.read_text(): file.name for file in SCRIPTS.glob("*.py")}
-    if text not in known:
+    file = next((file.name for file in SCRIPTS.glob("*.py") if text.endswith(file.read_text())), None)
+    if file is None:  # before it may be what it imports
         raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
-    return Call(known[text], rest, float(seconds))
+    return Call(file, rest, float(seconds))
 
 
 def machine_id(instance: str) -> str:
@@ -617,14 +645,20 @@ def quorum(state: Mapping[str, Any]) -> bool:
     return 2 * len(alive) > len(its)
 
 
-def script_program(file: str, **pretended: Any) -> Callable[..., str]:
-    """The script's own `main`, in pretend time, with these of its functions replaced."""
+def loaded(file: str, **pretended: Any) -> Any:
+    """The script as a module, in pretend time, with these of its functions replaced."""
     spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), SCRIPTS / file)
     if spec is None or spec.loader is None:
         raise ExitError(f"{file}: not simulated", 127)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     vars(module).update(pretended, time=clock)
+    return module
+
+
+def script_program(file: str, **pretended: Any) -> Callable[..., str]:
+    """The script's own `main`, in pretend time, with these of its functions replaced."""
+    module = loaded(file, **pretended)
 
     def main(*arguments: Any) -> str:
         try:

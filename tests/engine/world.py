@@ -229,6 +229,7 @@ class World:
     def fault(self, **kinds: Any) -> Iterator[None]:
         """fail={KEY: MESSAGE}, hang=[KEY], lose=[KEY]; see `simulator.memory`, `shell`, `host` and `kubernetes`."""
         file = memory.file_of("faults")
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(kinds))
         try:
             yield

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +31,13 @@ class Host:
         (self.root / f"{name}.json").write_text(json.dumps(answer))
         self.fake(name, f"cat {self.root}/{name}.json")
 
-    def run(self, file: str, *parameters: str, network: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, file: str, *parameters: str, network: str = "", uses: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
         """`network` is sh that sets up a network that has nothing else."""
         # and a /run of its own, for other tests run the same script
-        line = f"mount -t tmpfs none /run\n{network}\nPATH={self.root}:$PATH\n{composed(Script(file, parameters, 30))}"
+        command = composed(Script(file, parameters, 30, uses))
+        line = f"mount -t tmpfs none /run\n{network}\nPATH={self.root}:$PATH\n{command}"
         enter = ["unshare", "-mn" if os.geteuid() == 0 else "-rmn", "sh", "-c", line]
         done = subprocess.run(enter, capture_output=True, text=True, check=False, timeout=60)
         if done.stderr.startswith("unshare: "):

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from scripts import doctor, preview
 from simulator import memory
 from simulator.host import PretendHost, new_key, public_half
+from status.stack import Stack, UnknownError
 
 KEY = new_key()
 
@@ -22,9 +23,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PretendHos
     monkeypatch.setenv("SIMULATOR_STATE", str(tmp_path))
     monkeypatch.setattr(preview, "ROOT", tmp_path)
     monkeypatch.setattr(doctor, "private_key", lambda _stack: KEY)
+    monkeypatch.setattr(doctor, "read", nothing)
     with PretendHost(public_half(KEY), cloud=False) as host:
         configure(tmp_path, {"kind": "existing", "port": host.port, "hostKey": host.key()})
         yield host
+
+
+def nothing(_stack: str) -> Stack:
+    raise UnknownError("no stack named 'mine' found")
 
 
 def configure(folder: Path, host: dict[str, Any]) -> None:
@@ -96,6 +102,7 @@ def test_a_wrong_configuration_and_a_linode_need_no_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(preview, "ROOT", tmp_path)
+    monkeypatch.setattr(doctor, "read", nothing)
     configure(tmp_path, {"kind": "linode", "adminCidrs": ["203.0.113.7/32"]})
     assert "Linode" in said(capsys, fails=False)
     configure(tmp_path, {"kind": "linode", "adminCidrs": []})
