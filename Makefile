@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview status doctor kubeconfig kubeconfig-remove up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview status doctor kubeconfig kubeconfig-remove tunnel up destroy lab lab-down e2e demo bench bench-lab
 
 # This list.
 help:
@@ -76,6 +76,10 @@ kubeconfig: setup
 # Out of it again; of a stack that is destroyed too.
 kubeconfig-remove: setup
 	@python -m scripts.kubeconfig $(STACK) --remove
+
+# STACK's Services on this machine, each at its port, until Ctrl-C.
+tunnel: setup
+	@python -m scripts.tunnel $(STACK)
 
 # The real thing, wherever `pulumi login` points, with the official plugins.
 up: setup

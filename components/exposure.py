@@ -11,6 +11,8 @@ from components.remote import Connection, Script
 from lxd_resources import Endpoint, Forward
 
 HTTPS = 443
+PORTS = {"default/fcdemo-service": 8080, "kube-system/traefik": 8081}
+"""The port on your own machine for each Service; Hubble's are `hubble.PORTS`."""
 
 
 class PortForward(TypedDict):
@@ -37,7 +39,7 @@ class ExposureArgs(TypedDict):
     addresses: pulumi.Output[dict[str, str]]
     """LoadBalancer address of each Service, by "namespace/name"."""
     services: Sequence[str]
-    """Services that get a line to type."""
+    """Services that get a line to type, of those in PORTS."""
     ssh: pulumi.Input[str]
     """The ssh command to the host."""
     forwards: Sequence[PortForward]
@@ -60,7 +62,7 @@ class Exposure(pulumi.ComponentResource):
     urls: pulumi.Output[dict[str, str]]
     """Public URL of each exposed Service, by "namespace/name"; known once it answers the host."""
     ssh_commands: dict[str, pulumi.Output[str]]
-    """By "namespace/name": brings the Service's port 80 to http://localhost:8080, whatever the mode."""
+    """By "namespace/name": brings the Service's port 80 to its own of PORTS at localhost, whatever the mode."""
 
     def __init__(self, name: str, args: ExposureArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cilium-bgp:index:Exposure", name, None, opts)
@@ -114,7 +116,9 @@ class Exposure(pulumi.ComponentResource):
             )
             self.urls = fetched.stdout.apply(json.loads)
         self.ssh_commands = {
-            service: pulumi.Output.format("{0} -N -L 8080:{1}:80", args["ssh"], args["addresses"][service])
+            service: pulumi.Output.format(
+                "{0} -N -L {1}:{2}:80", args["ssh"], PORTS[service], args["addresses"][service]
+            )
             for service in args["services"]
         }
         self.register_outputs({"urls": self.urls, "sshCommands": self.ssh_commands})

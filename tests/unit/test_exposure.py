@@ -26,10 +26,12 @@ def test_none_creates_nothing() -> None:
 def test_the_lines_to_type_are_there_whatever_the_mode(exposure: dict[str, object]) -> None:
     its = stack(values(exposure=exposure))
     assert its.outputs_of("exposure")["sshCommands"] == {
-        TRAEFIK: f"ssh root@{HOST_ADDRESS} -N -L 8080:10.26.23.32:80",
+        TRAEFIK: f"ssh root@{HOST_ADDRESS} -N -L 8081:10.26.23.32:80",
         FCDEMO: f"ssh root@{HOST_ADDRESS} -N -L 8080:10.26.23.35:80",
     }
     assert its.outputs_of("exposure")["sshCommands"].items() <= its.outputs["ssh_commands"].items()
+    tunnels = [line.split(":")[0] for line in its.outputs["ssh_commands"].values() if " -L " in line]
+    assert len(set(tunnels)) == len(tunnels) == 4, "several at once"
 
 
 def test_ngrok_shows_the_demo_and_keeps_its_token_secret() -> None:
