@@ -81,9 +81,9 @@ kubeconfig-remove: setup
 tunnel: setup
 	@python -m scripts.tunnel $(STACK)
 
-# The real thing, wherever `pulumi login` points, with the official plugins.
+# The real thing, wherever `pulumi login` points, with the official plugins. It is held to the rules in policy/.
 up: setup
-	pulumi up --stack $(STACK)
+	PATH=$(CURDIR)/policy:$$PATH pulumi up --stack $(STACK) --policy-pack policy --policy-pack-config policy/config.json
 
 # Takes away what `up` has made.
 destroy: setup

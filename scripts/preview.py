@@ -4,7 +4,8 @@ usage: preview.py STACK
 
 Pulumi.STACK.yaml is read, never written. What it leaves to its user (the addresses that may come in, the
 host's key) and its secrets are made up here, said so, and forgotten afterwards. The official provider plugins
-are used where they can be had, otherwise the simulator's; PROVIDERS=simulated chooses the latter.
+are used where they can be had, otherwise the simulator's; PROVIDERS=simulated chooses the latter. A stack that breaks
+a rule of `policy/` is refused.
 """
 
 import os
@@ -36,6 +37,7 @@ PLUGIN_SOURCE = "https://get.pulumi.com"
 PLUGIN_SECONDS = 300
 QUIET = ["--non-interactive", "--suppress-progress", "--color", "never"]
 """For Pulumi where nobody watches a terminal."""
+POLICY = ["--policy-pack", "policy", "--policy-pack-config", "policy/config.json"]
 T = TypeVar("T")
 
 
@@ -50,9 +52,10 @@ def main(stack: str) -> int:
             "PULUMI_BACKEND_URL": state.as_uri(),
             "PULUMI_CONFIG_PASSPHRASE": secrets.token_hex(),
             "PULUMI_HOME": str(CACHE / "pulumi"),
+            "PATH": os.pathsep.join([str(ROOT / "policy"), os.environ["PATH"]]),
         }
         copy = throw_away_stack(stack, configuration, Path(folder), environment)
-        preview = ["pulumi", "preview", "--stack", stack, "--config-file", str(copy)]
+        preview = ["pulumi", "preview", "--stack", stack, "--config-file", str(copy), *POLICY]
         if not sys.stdout.isatty():
             preview += QUIET
         reason = why_simulated(environment)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("components", "lxd_resources", "scripts", "settings", "simulator", "standin")
+FOLDERS = ("components", "lxd_resources", "policy", "scripts", "settings", "simulator", "standin")
 
 pytestmark = pytest.mark.engine
 
@@ -44,6 +44,8 @@ def test_shipped_stack(project: Path) -> None:
     assert "providers: SIMULATED command, kubernetes, linode" in done.stdout
     assert "made up for this preview: host.adminCidrs (192.0.2.1/32), sshPrivateKey" in done.stdout
     assert "to create" in done.stdout
+    assert "cilium-bgp@v0.1.0 (local: policy)" in done.stdout
+    assert "[mandatory]" not in done.stdout
     assert (project / "Pulumi.dev.yaml").read_bytes() == before
     assert not list((project / ".cache").glob("preview.*"))
 
