@@ -7,7 +7,7 @@ export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview status doctor kubeconfig kubeconfig-remove tunnel up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove tunnel up destroy lab lab-down e2e demo bench bench-lab
 
 # This list.
 help:
@@ -60,6 +60,11 @@ graph: demo
 # What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
 preview: setup
 	@python -m scripts.preview $(STACK)
+
+# What this checkout does to the stack that the commit BASE brings up, simulated: what is replaced, does traffic stop.
+BASE ?= origin/main
+changes: setup
+	@python -m scripts.changes --on $(BASE)
 
 # Is STACK well? Live, from its host to the answers of its Services; nothing is changed.
 status: setup

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -32,24 +32,24 @@ SIMULATED = (
 )
 
 
-def main(*arguments: str) -> int:
+def main(*arguments: str, folder: Path = FOLDER, output: IO[str] | None = None) -> int:
     interrupts.heed()
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    environment = world(FOLDER)
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = world(folder)
     plain = stack_file(STACK).get("config") or {}
     left_to_the_user(plain)
     needed = needed_secrets(plain)
-    private_key = needed[KEY] = kept(FOLDER / "key", needed[KEY])
-    configuration = configured(FOLDER, plain, needed, environment)
+    private_key = needed[KEY] = kept(folder / "key", needed[KEY])
+    configuration = configured(folder, plain, needed, environment)
     command = ["pulumi", *(arguments or UP), "--stack", STACK, "--config-file", str(configuration)]
-    if not sys.stdout.isatty():
+    if not (output or sys.stdout).isatty():
         command += QUIET
     os.environ |= environment  # the pretend host, in this process, remembers in the same place
     with PretendHost(public_key(private_key)) as host:
         environment["SIMULATOR_DIAL"] = f"{ADDRESS}:22=127.0.0.1:{host.port}"
         simulated = [sys.executable, "-m", "simulator", "--", *command]
-        code = subprocess.run(simulated, cwd=ROOT, env=os.environ | environment, check=False).returncode
-    print(SIMULATED)
+        code = subprocess.run(simulated, cwd=ROOT, env=os.environ | environment, stdout=output, check=False).returncode
+    print(SIMULATED, file=output)
     return code
 
 
