@@ -46,6 +46,7 @@ if isinstance(its.host, settings.LinodeSettings):
             "region": its.host.region,
             "type": its.host.type,
             "image": its.host.image,
+            "interfaces": its.host.interfaces,
             "authorized_users": its.host.authorized_users,
             "public_key": its.ssh_public_key,
             "private_key": private_key,

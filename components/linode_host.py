@@ -1,14 +1,16 @@
 """A Linode VM as the host."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pulumi
 from pulumi.output import Unknown
 
 from components.fingerprint import fingerprint
+from components.first_seen import FirstSeen
 from components.host_key import HostKey
 from components.remote import Connection
 
@@ -22,6 +24,8 @@ class LinodeHostArgs(TypedDict):
     """Plan, e.g. `g7-highmem-1` (`linode-cli linodes types`)."""
     image: str
     """Image, e.g. `linode/ubuntu22.04`."""
+    interfaces: Literal["legacy_config", "linode"]
+    """Generation of the network interfaces of a VM that is made."""
     authorized_users: Sequence[str]
     """Linode users whose SSH keys root of a VM that is made accepts too."""
     public_key: str
@@ -41,7 +45,7 @@ class LinodeHostArgs(TypedDict):
 
 
 PRIVATE = [IPv4Network(cidr) for cidr in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")]
-ONLY_AT_CREATION = ["authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration"]
+ONLY_AT_CREATION = ["authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration", "linodeInterfaces"]
 """Properties whose change would mean another VM to the provider (its documentation, linode_instance)."""
 
 
@@ -56,6 +60,34 @@ def firewall_label(label: str) -> str:
     if len(label) <= 32:
         return label
     return f"{label[:23].rstrip('-_.')}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def made_behind(firewall: int | None, interfaces: Sequence[Any] | None) -> str:
+    """ID of the firewall that a VM was made behind."""
+    return str(int(firewall or (interfaces or [{}])[0].get("firewall_id") or 0))
+
+
+def attachments(vm: str, firewall: str, found: Sequence[Any]) -> list[str]:
+    """What of the VM is behind the firewall: ID of the device, kind and ID of the entity in one text each."""
+    if not found:
+        raise pulumi.RunError(
+            f"firewall {firewall} of the Linode {vm} is gone; everybody reaches SSH and the Kubernetes API. "
+            "Make another one: pulumi up --refresh"
+        )
+    its = re.compile(rf"/linode/instances/{vm}(/|$)")
+    return [f"{one['id']} {one['type']} {one['entity_id']}" for one in found[0]["devices"] if its.search(one["url"])]
+
+
+def other_interfaces(interfaces: str, errors: Sequence[str]) -> str:
+    """Which key another kind of account wants, where Linode's own words speak of interfaces; else empty."""
+    if not any("interface" in error.lower() for error in errors):
+        return ""
+    other = "linode" if interfaces == "legacy_config" else "legacy_config"
+    return (
+        f"host.interfaces: {interfaces}, which the account does not let new Linodes have, it seems "
+        "(interfaces_for_new_linodes in: linode-cli account settings); the VM was not made. "
+        f"Write host.interfaces: {other}."
+    )
 
 
 class LinodeHost(pulumi.ComponentResource):
@@ -101,6 +133,18 @@ class LinodeHost(pulumi.ComponentResource):
             ],
             opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
         )
+
+        def advise(failed: pulumi.ErrorHookArgs) -> bool:
+            """Not tried again."""
+            if advice := other_interfaces(args["interfaces"], failed.errors):
+                pulumi.log.error(advice)
+            return False
+
+        guarded: dict[str, Any] = {"firewall_id": firewall.id.apply(int)}  # the VM is never open
+        if args["interfaces"] == "linode":
+            # Such a Linode takes a firewall at its interfaces alone, and without an interface it does not boot.
+            public = {"ipv4": {"addresses": [{"address": "auto", "primary": True}]}}
+            guarded = {"linode_interfaces": [{**guarded, "public": public, "default_route": {"ipv4": True}}]}
         instance = linode.Instance(
             f"{name}-instance",
             label=args["label"],
@@ -109,9 +153,8 @@ class LinodeHost(pulumi.ComponentResource):
             image=args["image"],
             authorized_keys=[args["public_key"]],
             authorized_users=list(args["authorized_users"]) or None,
-            firewall_id=firewall.id.apply(int),  # the VM is never open
-            # Of those the account may choose for itself, Linode Interfaces refuse that firewall.
-            interface_generation="legacy_config",
+            interface_generation=args["interfaces"],
+            **guarded,
             booted=True,
             backups_enabled=False,
             private_ip=False,
@@ -120,22 +163,43 @@ class LinodeHost(pulumi.ComponentResource):
                 delete_before_replace=True,
                 protect=args["protect"],
                 ignore_changes=ONLY_AT_CREATION,
+                hooks=pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"{name}-refused", advise)]),
             ),
+        )
+        # Asked in every run: neither resource's refresh sees a VM that was taken out from behind its firewall.
+        found = linode.get_firewalls_output(
+            filters=firewall.id.apply(lambda its: [linode.GetFirewallsFilterArgs(name="id", values=[its])]),
+            opts=pulumi.InvokeOutputOptions(parent=self, depends_on=[instance]),
+        )
+        behind = pulumi.Output.all(instance.id, firewall.id, found.firewalls).apply(lambda its: attachments(*its))
+        before = pulumi.Output.all(instance.firewall_id, instance.linode_interfaces).apply(
+            lambda its: made_behind(*its)
+        )
+        first = FirstSeen(
+            f"{name}-firewall-first",
+            machine=instance.id,
+            seen=pulumi.Output.all(before, firewall.id, behind).apply(lambda its: its[2] if its[0] == its[1] else []),
+            opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
         )
 
         def attach(known: Sequence[Any]) -> None:
-            """Put a VM that is there behind a firewall that is not the one that it was made behind, which is gone."""
-            vm, before, now = known
-            if not isinstance(vm, Unknown) and str(before) != now:
-                linode.FirewallDevice(
-                    f"{name}-firewall-device",
-                    firewall_id=firewall.id.apply(int),
-                    entity_id=instance.id.apply(int),
-                    opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
-                )
+            """Put a VM that is there behind its firewall, where what it was made with does so no more."""
+            vm, made_with, seen = known
+            if isinstance(vm, Unknown):
+                return
+            if not isinstance(seen, Unknown) and (isinstance(made_with, Unknown) or {*made_with} & {*seen}):
+                return
+            its = made_with[0].split() if made_with and not isinstance(made_with, Unknown) else ["", "linode", vm]
+            linode.FirewallDevice(
+                f"{name}-firewall-device",
+                firewall_id=firewall.id.apply(int),
+                entity_id=int(its[2]),
+                entity_type=None if its[1] == "linode" else its[1],
+                opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
+            )
 
         # The API refuses a device of the firewall that it was made behind: there is one only where it is needed.
-        pulumi.Output.all(instance.id, instance.firewall_id, firewall.id).apply(attach, run_with_unknowns=True)
+        pulumi.Output.all(instance.id, first.seen, behind).apply(attach, run_with_unknowns=True)
         self.address = instance.ipv4s.apply(public_address)
         host_key = HostKey(
             f"{name}-key",

@@ -15,7 +15,7 @@ from typing import Any
 
 README = Path(__file__).parent.parent / "README.md"
 COMPONENT = "::cilium-bgp:index:"
-SHADOWS = (":Finalizer", ":Identity")
+SHADOWS = (":FirstSeen", ":Finalizer", ":Identity")
 """Types of resources that stand beside another one, not shown."""
 MARKS = re.compile(r"(<!-- graph: .*? -->\n).*?(<!-- /graph -->)", re.DOTALL)
 

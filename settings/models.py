@@ -57,10 +57,10 @@ class _Model(BaseModel):
 
 
 class LinodeSettings(_Model):
-    """A Linode VM that is created, with a configuration profile's interfaces. The login user is root."""
+    """A Linode VM that is created. The login user is root."""
 
     kind: Literal["linode"]
-    """`linode`: the VM is created, and destroyed with the stack. The account must allow `legacy_config` interfaces."""
+    """`linode`: the VM is created, and destroyed with the stack."""
     label: LinodeLabel = "lxdserver"
     """Name of the VM and of its firewall, unique in the Linode account."""
     region: Word = "eu-central"
@@ -69,6 +69,9 @@ class LinodeSettings(_Model):
     """Plan, as `linode-cli linodes types` writes it: processors, memory and price."""
     image: Word = "linode/ubuntu22.04"
     """Image, as `linode-cli images list` writes it."""
+    interfaces: Literal["legacy_config", "linode"] = "legacy_config"
+    """Network interfaces of a VM that is made: a configuration profile's, or Linode Interfaces, which are the only ones
+    where the account's `interfaces_for_new_linodes` is `linode_only`."""
     authorized_users: tuple[Word, ...] = ()
     """Linode users whose SSH keys may log in as root of a VM that is made, besides `sshPrivateKey`'s."""
     admin_cidrs: tuple[AllowedCidr, ...]

@@ -22,6 +22,7 @@ REPLACED_BY = {
         "image",
         "interfaceGeneration",
         "ipv4s",
+        "linodeInterfaces",
         "metadatas",
         "networkHelper",
         "stackscriptData",
@@ -66,21 +67,18 @@ class Linode(Provider):
         with memory.opened("linode") as state:
             made = state.setdefault("made", {})
             label = given.get("label")
-            if any(label and other["type"] == resource.type and other["label"] == label for other in made.values()):
+            if any(label and other["type"] == resource.type and other.get("label") == label for other in made.values()):
                 raise ValueError(f"[400] [label] Label must be unique: {label} exists already")
-            firewall = given.get("firewallId")
-            if resource.type == INSTANCE and given.get("interfaceGeneration") != "legacy_config":
-                # As an account may choose for all new ones; nothing boots then without an interface resource.
-                raise ValueError("[400] [firewall_id] is of the interfaces, with interface_generation linode")
-            if firewall is not None and str(firewall) not in made:
-                raise ValueError("[400] [firewall_id] Not found")
-            if resource.type == DEVICE:
-                label = attach(made, str(given["entityId"]), str(firewall))
-            state["last"] = state.get("last", 46000000) + 1
-            id_ = str(state["last"])
-            made[id_] = {"type": resource.type, "label": label}
+            its: dict[str, Any] = {"label": label, "inbounds": given.get("inbounds")}
             if resource.type == INSTANCE:
-                made[id_] |= {"firewall": firewall and str(firewall), "authorized_keys": given.get("authorizedKeys")}
+                its = instance(state, given)
+            elif resource.type == DEVICE:
+                its = device(made, str(given["firewallId"]), given.get("entityType", "linode"), str(given["entityId"]))
+            id_ = added(state, {"type": resource.type, **its})
+            if resource.type == INSTANCE:
+                kind, entity = ("linode_interface", its["interface"]) if its["interface"] else ("linode", id_)
+                for firewall in filter(None, its.pop("firewalls")):
+                    added(state, {"type": DEVICE, **device(made, firewall, kind, entity)})
         return id_, conceal({**computed(resource.type), **inputs}, inputs)
 
     def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
@@ -91,6 +89,8 @@ class Linode(Provider):
             seen = computed(resource.type)
             if its.get("private"):  # by hand
                 seen["ipv4s"] = [PRIVATE_ADDRESS, *seen["ipv4s"]]
+            if resource.type == FIREWALL:
+                inputs = {**inputs, "inbounds": its["inbounds"]}
         return inputs, {**outputs, **seen, **inputs}
 
     def update(
@@ -98,29 +98,92 @@ class Linode(Provider):
     ) -> Properties:
         if not preview:
             with memory.opened("linode") as state:
-                state["made"][resource.id]["label"] = reveal(news.get("label"))
+                its = state["made"][resource.id]
+                its["label"] = reveal(news.get("label"))
+                if resource.type == FIREWALL:
+                    its["inbounds"] = reveal(news.get("inbounds"))
         return conceal({**{key: outputs.get(key) for key in COMPUTED[resource.type]}, **news}, news)
 
     def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None:
         with memory.opened("linode") as state:
             forget(state.get("made", {}), resource.id)
 
+    def invoke(self, function: str, arguments: Properties) -> Properties:
+        if function != "linode:index/getFirewalls:getFirewalls":
+            return super().invoke(function, arguments)
+        ((wanted,),) = (its["values"] for its in arguments["filters"])
+        with memory.opened("linode") as state:
+            made = state.get("made", {})
+            found = [wanted] if wanted in made else []
+        devices = [described(made, id_) for id_, its in made.items() if its.get("firewall") == wanted]
+        return {"firewalls": [{"id": int(id_), "label": made[id_]["label"], "devices": devices} for id_ in found]}
 
-def attach(made: dict[str, Any], entity: str, firewall: str) -> str:
-    if made.get(entity, {}).get("type") != INSTANCE:
+
+def added(state: dict[str, Any], its: dict[str, Any]) -> str:
+    state["last"] = state.get("last", 46000000) + 1
+    id_ = str(state["last"])
+    state["made"][id_] = its
+    return id_
+
+
+def instance(state: dict[str, Any], given: Properties) -> dict[str, Any]:
+    """A Linode that the API would make. `account` in the state is the account's setting interfaces_for_new_linodes."""
+    allowed = state.get("account", "linode_default_but_legacy_config_allowed")
+    generation = given.get("interfaceGeneration") or ("linode" if allowed.startswith("linode") else "legacy_config")
+    if allowed == f"{'legacy_config' if generation == 'linode' else 'linode'}_only":
+        raise ValueError(f"[400] [interface_generation] {generation} interfaces: the account is {allowed}")
+    interfaces = given.get("linodeInterfaces") or []
+    if generation == "linode" and given.get("firewallId"):
+        # The API's words, of its firewalls' endpoint.
+        raise ValueError(
+            "[400] Linode is using Linode Interfaces. Please apply Cloud Firewall to the interfaces of the Linode "
+            "instead of directly to the Linode."
+        )
+    if generation == "linode" and given.get("booted") and not interfaces:
+        raise ValueError("[400] The Linode must have at least 1 interface defined to boot")
+    if interfaces and generation != "linode":
+        raise ValueError("[400] [interfaces] are of the generation linode")
+    firewalls = [given.get("firewallId"), *(each.get("firewallId") for each in interfaces)]
+    if any(one is not None and state["made"].get(str(one), {}).get("type") != FIREWALL for one in firewalls):
+        raise ValueError("[400] [firewall_id] Not found")
+    state["last"] = state.get("last", 46000000) + len(interfaces)
+    return {
+        "label": given.get("label"),
+        "interface": str(state["last"]) if interfaces else None,
+        "firewalls": [str(one) for one in firewalls if one is not None],
+        "authorized_keys": given.get("authorizedKeys"),
+    }
+
+
+def device(made: dict[str, Any], firewall: str, kind: str, entity: str) -> dict[str, Any]:
+    """That entity behind that firewall, as the API would put it there."""
+    owner = made.get(entity, {}) if kind == "linode" else {"interface": None}
+    if owner.get("interface"):
+        raise ValueError(
+            "[400] Linode is using Linode Interfaces. Please apply Cloud Firewall to the interfaces of the Linode "
+            "instead of directly to the Linode."
+        )
+    its = [id_ for id_, one in made.items() if entity in (id_, one.get("interface")) and one["type"] == INSTANCE]
+    if not its or made.get(firewall, {}).get("type") != FIREWALL:
         raise ValueError("[400] [id] Not found")
-    if made[entity]["firewall"]:
+    if any(one.get("entity") == entity for one in made.values()):
         raise ValueError("[400] A service can have one assigned firewall at a time")
-    made[entity]["firewall"] = firewall
-    return f"{entity} behind {firewall}"
+    return {"firewall": firewall, "kind": kind, "entity": entity, "linode": its[0]}
+
+
+def described(made: dict[str, Any], id_: str) -> dict[str, Any]:
+    its = made[id_]
+    url = f"/v4/linode/instances/{its['linode']}"
+    if its["kind"] == "linode_interface":
+        url += f"/interfaces/{its['entity']}"
+    return {"id": int(id_), "type": its["kind"], "entityId": int(its["entity"]), "label": "of the VM", "url": url}
 
 
 def forget(made: dict[str, Any], id_: str) -> None:
     """Delete it, also as somebody's hand would: what was behind a firewall is open."""
-    its = made.pop(id_, {})
-    for other, of in made.items():
-        if of.get("firewall") == id_ or its.get("label") == f"{other} behind {of.get('firewall')}":
-            of["firewall"] = None
+    made.pop(id_, None)
+    for other in [other for other, its in made.items() if id_ in (its.get("firewall"), its.get("linode"))]:
+        del made[other]
 
 
 def computed(type_: str) -> dict[str, Any]:

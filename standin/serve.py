@@ -232,6 +232,9 @@ class Provider:
 
     def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None: ...
 
+    def invoke(self, function: str, arguments: Properties) -> Properties:
+        raise NotImplementedError(f"{function} cannot be asked for by the stand-in of {self.package}")
+
     def close(self) -> None:
         """Ends what `configure` started."""
 
@@ -376,6 +379,13 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
             Resource.of(request), decode_properties(request.old_inputs), decode_properties(request.properties)
         )
         return empty_pb2.Empty()
+
+    @operation
+    def Invoke(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.InvokeResponse:
+        answer = self.instance(context).invoke(request.tok, decode_properties(request.args))
+        response = provider_pb2.InvokeResponse()
+        getattr(response, "return").CopyFrom(encode_properties(answer))
+        return response
 
     def Cancel(self, request: Any, context: grpc.ServicerContext) -> empty_pb2.Empty:
         return empty_pb2.Empty()

@@ -83,7 +83,7 @@ NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "protect"}
 """Of what is there: they are for what is made from now on."""
 ELSEWHERE = {
     # test_machines.py and test_local.py
-    "host": {"kind", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
+    "host": {"kind", "interfaces", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
     "lxd": {"loginUser"},  # of nodes to come
     "lxd.storagePool": {"driver"},  # refused
     "lxd.bridge": {"name", "address"},  # refused: test_nodes_anew.py

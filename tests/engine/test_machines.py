@@ -21,13 +21,25 @@ def machine() -> str:
 
 def lose() -> None:
     with memory.opened("linode") as state:
-        del state["made"][machine()]
+        forget(state["made"], machine())
 
 
 def firewall() -> str:
     """What the machine is behind."""
+    found = behind()
     with memory.opened("linode") as state:
-        return str(state["made"][machine()]["firewall"])
+        return str(state["made"][found]["firewall"]) if found else "None"
+
+
+def behind() -> str:
+    """ID of the device by which it is behind a firewall."""
+    with memory.opened("linode") as state:
+        return next((id_ for id_, its in state["made"].items() if its.get("linode") == machine()), "")
+
+
+def detach() -> None:
+    with memory.opened("linode") as state:
+        del state["made"][behind()]
 
 
 def assert_whole(stack: World) -> None:
@@ -42,6 +54,28 @@ def assert_whole(stack: World) -> None:
 def test_up(stack: World) -> None:
     stack.up()
     assert_whole(stack)
+
+
+def test_taken_out_from_behind_its_firewall_by_hand(stack: World) -> None:
+    """Seen without a refresh the first time: of what it was made with there is no resource."""
+    before = firewall()
+    detach()
+    assert stack.as_foreseen().operations == {"host-firewall-device": "create"}
+    assert firewall() == before
+    stack.unchanged()
+    detach()
+    stack.refreshed()
+    assert stack.up().operations == {"host-firewall-device": "create"}
+
+
+def test_rules_changed_by_hand(stack: World) -> None:
+    with memory.opened("linode") as state:
+        opened = state["made"][firewall()]["inbounds"]
+        state["made"][firewall()]["inbounds"] = [opened[0] | {"ipv4s": ["0.0.0.0/0"]}]
+    stack.refreshed()
+    assert stack.up().operations == {"host-firewall": "update"}
+    with memory.opened("linode") as state:
+        assert state["made"][firewall()]["inbounds"] == opened
 
 
 def test_firewall_deleted_and_a_private_address_given_by_hand(stack: World) -> None:
@@ -74,6 +108,21 @@ def test_lost(stack: World) -> None:
     lose()
     assert "What is on the machine is left as it was seen last" in stack.refreshed().output
     assert stack.as_foreseen().operations["host-instance"] == "create"
+    assert_whole(stack)
+
+
+def test_lost_and_the_account_has_other_interfaces(stack: World) -> None:
+    lose()
+    stack.refreshed()
+    with memory.opened("linode") as state:
+        state["account"] = "linode_only"
+    stack.fails(r"host\.interfaces: legacy_config, which the account does not .* Write host\.interfaces: linode\.")
+    stack.setting("host")["interfaces"] = "linode"
+    assert stack.up().operations["host-instance"] == "create"
+    before = firewall()
+    detach()
+    assert stack.up().operations == {"host-firewall-device": "create"}
+    assert firewall() == before != "None"
     assert_whole(stack)
 
 

@@ -17,6 +17,8 @@ import pytest
 import yaml
 
 from scripts.preview import ROOT, is_secret
+from simulator import memory
+from simulator.linode import DEVICE, FIREWALL, INSTANCE, device
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
@@ -43,11 +45,22 @@ def recorded_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(folder, monkeypatch)
 
 
+def machines(recorded: Path) -> dict[str, Any]:
+    """What the cloud of the recorded stack has."""
+    resources = json.loads((recorded / "state.json").read_text())["deployment"]["resources"]
+    ids = {its["urn"].rpartition("::")[2]: its.get("id") for its in resources}
+    vm, firewall = ids["host-instance"], ids["host-firewall"]
+    made = {vm: {"type": INSTANCE}, firewall: {"type": FIREWALL, "label": "lxdserver"}}
+    return {**made, "1": {"type": DEVICE, **device(made, firewall, "linode", vm)}}
+
+
 def preview(stack: World, recorded: Path, **cilium: str) -> dict[str, str]:
     """What this version would do to the recorded stack, with these changes of its Cilium."""
     stack.begin(recorded / STACK_FILE)
     imported = stack.pulumi("stack", "import", "--file", str(recorded / "state.json"))
     assert imported.code == 0, imported.output
+    with memory.opened("linode") as cloud:
+        cloud["made"] = machines(recorded)
     config = yaml.safe_load((recorded / STACK_FILE).read_text())["config"]
     stack.config = {key: value for key, value in config.items() if not is_secret(value)}
     stack.setting("cilium").update(cilium)

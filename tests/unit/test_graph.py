@@ -32,6 +32,7 @@ WHOLE = {
     "LinodeHost host": {
         "host-firewall": "linode:index/firewall:Firewall",
         "host-instance": "linode:index/instance:Instance",
+        "host-firewall-first": "pulumi-python:dynamic/cilium-bgp:FirstSeen",
         "host-key": "pulumi-python:dynamic/cilium-bgp:HostKey",
     },
     "Preflight preflight": {

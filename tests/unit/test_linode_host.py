@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import pulumi
 import pytest
 
-from components.linode_host import public_address
+from components.first_seen import FirstSeenProvider
+from components.linode_host import other_interfaces, public_address
 from settings.keys import public_key
 from tests.unit import graph
-from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Registered, Secret, dev, plain, stack, values
+from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Secret, dev, plain, stack, values
 
 
 def test_the_vm_is_the_articles() -> None:
@@ -27,7 +29,7 @@ def test_the_vm_is_the_articles() -> None:
     }
     assert instance.delete_before_replace, "labels are unique in an account"
     assert not instance.protect
-    kept = {"authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration"}
+    kept = {"authorizedKeys", "authorizedUsers", "firewallId", "interfaceGeneration", "linodeInterfaces"}
     assert set(instance.ignore_changes) == kept, "not worth another VM"
 
 
@@ -81,20 +83,92 @@ def test_the_vm_is_never_without_its_firewall() -> None:
     assert dev()["host-instance"].property_dependencies["firewallId"] == {dev()["host-firewall"].urn}
 
 
-def test_a_vm_that_is_there_is_put_behind_a_firewall_that_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answers are those of a run after the first firewall was deleted by hand; a preview knows no ID of the new."""
+def test_a_vm_with_linode_interfaces_has_its_firewall_there() -> None:
+    instance = stack(values(host=DEV["host"] | {"interfaces": "linode"}))["host-instance"]
+    assert instance.inputs["interfaceGeneration"] == "linode"
+    assert instance.inputs["linodeInterfaces"] == [
+        {
+            "firewallId": 4711,
+            "public": {"ipv4": {"addresses": [{"address": "auto", "primary": True}]}},
+            "defaultRoute": {"ipv4": True},
+        }
+    ]
+    assert "firewallId" not in instance.inputs, "Linode refuses it there"
 
-    def answer(its: Registered) -> dict[str, Any]:
-        return {"firewallId": 4700} if its.name == "host-instance" else {}
 
-    monkeypatch.setattr(graph, "answer", lambda its, known=graph.answer: {**known(its), **answer(its)})
-    anew = graph.registered(graph.program(DEV))
-    device = anew["host-firewall-device"]
-    assert device.type == "linode:index/firewallDevice:FirewallDevice"
-    assert device.inputs == {"firewallId": 4711, "entityId": 4711}
-    assert device.deleted_with == anew["host-instance"].urn
-    assert "host-firewall-device" not in {its.name for its in dev()}, "the API takes one firewall at a time"
-    assert "host-firewall-device" not in {its.name for its in stack(DEV, preview=True)}
+def device(kind: str = "linode", entity: int = 4711, id_: int = 4700, url: str = "") -> dict[str, Any]:
+    url = f"/v4/linode/instances/4711{url}"
+    return {"id": id_, "type": kind, "entityId": entity, "label": "", "url": url}
+
+
+INTERFACE = device("linode_interface", 99, url="/interfaces/99")
+
+
+@pytest.mark.parametrize(
+    ("first", "behind", "made"),
+    [
+        (["4700 linode 4711"], [device()], None),
+        (["4700 linode 4711"], [device(id_=9)], {"entityId": 4711}),  # the one that this stack has made
+        (["4700 linode 4711"], [], {"entityId": 4711}),
+        ([], [], {"entityId": 4711}),
+        ([], [device(id_=9)], {"entityId": 4711}),
+        (["4700 linode 4711"], [device() | {"url": "/v4/linode/instances/47110"}], {"entityId": 4711}),
+        (["4700 linode_interface 99"], [INTERFACE], None),
+        (["4700 linode_interface 99"], [], {"entityId": 99, "entityType": "linode_interface"}),
+    ],
+)
+def test_a_vm_that_is_there_is_put_behind_its_firewall_again(
+    monkeypatch: pytest.MonkeyPatch, first: list[str], behind: list[Any], made: dict[str, Any] | None
+) -> None:
+    """`first` is what was seen when it was made, or empty where it was made behind a firewall that is gone."""
+    seen = {"host-firewall-first": {"seen": first}}
+    monkeypatch.setattr(graph, "answer", lambda its, known=graph.answer: known(its) | seen.get(its.name, {}))
+    monkeypatch.setattr(graph, "asked", lambda _: {"firewalls": [{"devices": behind}]})
+    its = graph.registered(graph.program(DEV))
+    assert ("host-firewall-device" in {one.name for one in its}) is (made is not None)
+    if made:
+        device = its["host-firewall-device"]
+        assert device.type == "linode:index/firewallDevice:FirewallDevice"
+        assert device.inputs == {"firewallId": 4711, **made}
+        assert device.deleted_with == its["host-instance"].urn
+    assert "host-firewall-device" not in {one.name for one in stack(DEV, preview=True)}
+
+
+@pytest.mark.parametrize(
+    ("made_behind", "seen"), [({}, ["4700 linode 4711"]), ({"firewallId": 4600}, [])], ids=["this firewall", "another"]
+)
+def test_what_a_vm_was_made_with_is_kept(
+    monkeypatch: pytest.MonkeyPatch, made_behind: dict[str, int], seen: list[str]
+) -> None:
+    answers = {"host-instance": made_behind}
+    monkeypatch.setattr(graph, "answer", lambda its, known=graph.answer: known(its) | answers.get(its.name, {}))
+    first = graph.registered(graph.program(DEV))["host-firewall-first"]
+    assert {key: first.inputs[key] for key in ("machine", "seen")} == {"machine": "4711", "seen": seen}
+    provider = FirstSeenProvider()
+    its = provider.create(first.inputs).outs or {}
+    assert its["seen"] == seen
+    assert not provider.diff("4711", its, {**its, "seen": ["another"]}).changes
+    assert provider.diff("4711", its, {**its, "machine": "4712"}).replaces == ["machine"]
+
+
+def test_a_firewall_that_is_gone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph, "asked", lambda _: {"firewalls": []})
+    with pytest.raises(pulumi.RunError, match=r"firewall 4711 of the Linode 4711 is gone; .*: pulumi up --refresh"):
+        graph.registered(graph.program(DEV))
+
+
+@pytest.mark.parametrize(
+    ("configured", "error", "said"),
+    [
+        ("legacy_config", "[400] [interface_generation] refused", "Write host.interfaces: linode."),
+        ("linode", "[400] [interface_generation] refused", "Write host.interfaces: legacy_config."),
+        ("linode", "[400] [label] Label must be unique", ""),
+    ],
+)
+def test_an_account_that_wants_other_interfaces_is_told_the_key(configured: str, error: str, said: str) -> None:
+    advice = other_interfaces(configured, ["create failed", error])
+    assert advice.endswith(said)
+    assert bool(advice) is bool(said)
 
 
 @pytest.mark.parametrize(

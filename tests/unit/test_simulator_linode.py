@@ -9,6 +9,7 @@ import pytest
 from pulumi.runtime.proto import provider_pb2 as pb
 from pulumi.runtime.proto import provider_pb2_grpc
 
+from simulator import memory
 from simulator.linode import DEVICE, FIREWALL, INSTANCE, Linode
 from standin.serve import UNKNOWN, decode_properties, encode_properties, serve
 
@@ -44,10 +45,36 @@ def test_a_preview_makes_nothing_and_knows_no_address(stub: provider_pb2_grpc.Re
     create(stub)
 
 
-def test_an_account_may_want_other_interfaces_unless_it_is_told(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
+INTERFACES: dict[str, Any] = {"interfaceGeneration": "linode", "linodeInterfaces": [{"public": {}}], "booted": True}
+AT_THE_LINODE = "[400] Linode is using Linode Interfaces. Please apply Cloud Firewall to the interfaces of the Linode"
+
+
+@pytest.mark.parametrize(
+    ("account", "asked", "refused"),
+    [
+        ("linode_default_but_legacy_config_allowed", {"interfaceGeneration": None, "firewallId": 1}, AT_THE_LINODE),
+        ("legacy_config_default_but_linode_allowed", {"interfaceGeneration": None}, ""),
+        ("legacy_config_default_but_linode_allowed", INTERFACES, ""),
+        ("linode_only", INTERFACES, ""),
+        ("linode_only", {}, "[400] [interface_generation] legacy_config interfaces: the account is linode_only"),
+        ("legacy_config_only", INTERFACES, "[400] [interface_generation] linode interfaces: the account is legacy_"),
+        ("linode_only", INTERFACES | {"linodeInterfaces": []}, "[400] The Linode must have at least 1 interface def"),
+        ("linode_only", INTERFACES | {"linodeInterfaces": [{"firewallId": 1}]}, "[400] [firewall_id] Not found"),
+        ("linode_only", INTERFACES | {"firewallId": 1}, AT_THE_LINODE),
+        ("legacy_config_only", {"linodeInterfaces": [{}]}, "[400] [interfaces] are of the generation linode"),
+    ],
+)
+def test_interfaces_are_of_a_generation_and_the_account_may_allow_one_alone(
+    stub: provider_pb2_grpc.ResourceProviderStub, account: str, asked: dict[str, Any], refused: str
+) -> None:
+    with memory.opened("linode") as state:
+        state["account"] = account
+    if not refused:
+        assert create(stub, **asked).id
+        return
     with pytest.raises(grpc.RpcError) as caught:
-        create(stub, interfaceGeneration=None)
-    assert caught.value.details() == "[400] [firewall_id] is of the interfaces, with interface_generation linode"
+        create(stub, **asked)
+    assert str(caught.value.details()).startswith(refused)
 
 
 def test_labels_are_unique(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
@@ -108,12 +135,53 @@ def test_an_instance_has_one_firewall_at_a_time_and_that_there_is(
     with pytest.raises(grpc.RpcError, match="Not found"):
         other(stub, DEVICE, entityId=first, firewallId=second)
 
+    assert [one["entityId"] for one in devices(stub, first)] == [instance]
     stub.Delete(pb.DeleteRequest(urn=URN.replace(INSTANCE, FIREWALL), id=str(first)))
+    assert devices(stub, first) is None
+    assert devices(stub, second) == []
     device = other(stub, DEVICE, entityId=instance, firewallId=second)
     with pytest.raises(grpc.RpcError, match="one assigned firewall at a time"):
         other(stub, DEVICE, entityId=instance, firewallId=second)
     stub.Delete(pb.DeleteRequest(urn=URN.replace(INSTANCE, DEVICE), id=device.id))
     assert other(stub, DEVICE, entityId=instance, firewallId=second).id != device.id
+
+
+def devices(stub: provider_pb2_grpc.ResourceProviderStub, firewall: int) -> Any:
+    """What is behind it; None where there is no such firewall."""
+    asked = encode_properties({"filters": [{"name": "id", "values": [str(firewall)]}]})
+    answer = stub.Invoke(pb.InvokeRequest(tok="linode:index/getFirewalls:getFirewalls", args=asked))
+    found = decode_properties(getattr(answer, "return"))["firewalls"]
+    return found[0]["devices"] if found else None
+
+
+def test_a_firewall_is_at_the_interface_of_a_linode_that_has_such(
+    stub: provider_pb2_grpc.ResourceProviderStub,
+) -> None:
+    firewall = int(other(stub, FIREWALL, label="one").id)
+    interfaces: dict[str, Any] = {"linodeInterfaces": [{"firewallId": firewall, "public": {}}]}
+    instance = create(stub, **INTERFACES | interfaces).id
+    (device,) = devices(stub, firewall)
+    assert device["type"] == "linode_interface"
+    assert device["url"] == f"/v4/linode/instances/{instance}/interfaces/{device['entityId']}"
+    with pytest.raises(grpc.RpcError, match="Please apply Cloud Firewall to the interfaces of the Linode"):
+        other(stub, DEVICE, entityId=int(instance), firewallId=firewall)
+    there = {"entityId": device["entityId"], "entityType": "linode_interface", "firewallId": firewall}
+    with pytest.raises(grpc.RpcError, match="one assigned firewall at a time"):
+        other(stub, DEVICE, **there)
+    stub.Delete(pb.DeleteRequest(urn=URN.replace(INSTANCE, DEVICE), id=str(device["id"])))
+    assert devices(stub, firewall) == []
+    assert other(stub, DEVICE, **there).id
+    stub.Delete(pb.DeleteRequest(urn=URN, id=instance))
+    assert devices(stub, firewall) == []
+
+
+def test_rules_that_somebody_has_changed_are_seen(stub: provider_pb2_grpc.ResourceProviderStub) -> None:
+    made = other(stub, FIREWALL, label="one", inbounds=[{"label": "ssh"}])
+    with memory.opened("linode") as state:
+        state["made"][made.id]["inbounds"] = []
+    its = {"urn": URN.replace(INSTANCE, FIREWALL), "id": made.id}
+    read = stub.Read(pb.ReadRequest(**its, properties=made.properties, inputs=made.properties))
+    assert decode_properties(read.inputs)["inbounds"] == []
 
 
 @pytest.mark.parametrize(
