@@ -15,6 +15,7 @@ def problems(settings: Settings) -> Iterator[Problem]:
     """
     own: dict[str, tuple[str, tuple[object, ...]]] = {
         "ipam.operator.clusterPoolIPv4PodCIDRList": ("k3s.clusterCidr", ([str(settings.k3s.cluster_cidr)],)),
+        "ipam.operator.clusterPoolIPv4MaskSize": ("k3s.clusterCidr", (24, "24")),
         "ipam.operator.clusterPoolIPv4PodCIDR": ("k3s.clusterCidr", (str(settings.k3s.cluster_cidr),)),
         "bgp.announce.podCIDR": ("bgp.announcePodCidr", (settings.bgp.announce_pod_cidr,)),
         "bgp.announce.loadbalancerIP": ("bgp.mode", (True,)),
@@ -38,3 +39,12 @@ def problems(settings: Settings) -> Iterator[Problem]:
                 f"contradicts {key}, which the rest of the stack goes by. Remove it, and set {key} instead.",
                 (key,),
             )
+    operator = settings.cilium.values.get("operator")
+    replicas = operator.get("replicas") if isinstance(operator, dict) else None
+    if isinstance(replicas, int) and replicas > len(settings.nodes):
+        yield Problem(
+            "cilium.values.operator.replicas",
+            f"{replicas}, and nodes: {len(settings.nodes)}; no two operators run on one node, and the others would be "
+            "awaited for ever. Write as many as there are nodes, or fewer.",
+            ("nodes",),
+        )

@@ -34,7 +34,7 @@ MISSING_SECRETS = {
 
 def problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with values that are fine one by one."""
-    for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _k3s, _bgp, _cilium, _hubble):
+    for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _image, _k3s, _bgp, _cilium, _hubble):
         yield from check(settings)
     yield from chart_values.problems(settings)
     yield from _downloads(settings)
@@ -62,6 +62,12 @@ def _host(settings: Settings) -> Iterator[Problem]:
     if isinstance(host, ExistingSettings):
         yield from _existing_host(host, settings)
         return
+    if re.match(r"linode/(?!ubuntu|debian|kali)", host.image):
+        yield Problem(
+            "host.image",
+            f"{host.image} has no apt-get, which LXD, FRR and nftables are installed with; the VM would be made in "
+            "vain. Write linode/ubuntu22.04, or a later one.",
+        )
     if not host.admin_cidrs:
         yield Problem("host.adminCidrs", f"empty; {ADMIN_CIDRS}")
     elif all(isinstance(network, IPv6Network) for network in host.admin_cidrs):
@@ -385,6 +391,17 @@ def _host_ports(settings: Settings, but: str) -> dict[int, str]:
     }
     dns = {DNS_PORT: "LXD's DNS server's"} if but == "k3s.apiPort" else {}  # a forward there would not meet it
     return {BGP_PORT: "the BGP router's"} | dns | {port: owner for key, (port, owner) in ports.items() if key != but}
+
+
+def _image(settings: Settings) -> Iterator[Problem]:
+    its = settings.lxd
+    if its.image.startswith("ubuntu:") and its.login_user != "ubuntu":
+        yield Problem(
+            "lxd.loginUser",
+            f"{its.login_user}, and lxd.image is {its.image}; images of ubuntu: give the SSH key to ubuntu alone, so "
+            "no node could be entered. Write ubuntu, or take an image of your own (local:ALIAS).",
+            ("lxd.image",),
+        )
 
 
 def _bgp(settings: Settings) -> Iterator[Problem]:

@@ -65,7 +65,8 @@ if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
     command -v curl >/dev/null || apt_install ca-certificates curl
     installer=$(mktemp)
     trap 'rm -f "$installer"' EXIT
-    curl -fsSL --retry 3 --retry-connrefused --max-time 60 -o "$installer" "$installer_url" ||
+    case $installer_url in http:*) schemes=http,https ;; *) schemes=https ;; esac # no redirect leads out of https
+    curl -fsSL --proto "=$schemes" --retry 3 --retry-connrefused --max-time 60 -o "$installer" "$installer_url" ||
         fail "no installer from $installer_url (k3s.installerUrl)"
     case $installer_url in *'#sha256='*)
         echo "${installer_url##*#sha256=}  $installer" | sha256sum --check --status ||

@@ -75,6 +75,11 @@ if says=$("$(command -v sshd)" -T -f "$sshd" -C "user=$user,host=localhost,addr=
             break
         fi
     done
+    said=$(echo "$says" | grep -i '^permitopen ' || true)
+    case $said in '' | *' any') ;; *)
+        problem "sshd lets $user forward to some places alone ($said); nodes are reached by it. Write these lines to the end of $sshd and reload sshd: Match User $user, PermitOpen any"
+        ;;
+    esac
 fi
 
 # Networks. A route that is all but a default one (a VPN's 0.0.0.0/1) gives way to ours.
@@ -141,6 +146,8 @@ if [ -z "$settled" ]; then
         said=$(ss -Hltnp "sport = :$port" 2>/dev/null | grep -vE '127\.|\[::1\]' | head -n 1 || true)
         [ -z "$said" ] || problem "TCP port $port of the host is taken: $(echo "$said" | awk '{ print $4 " " $6 }'). End that program$([ "$port" = 179 ] || echo ', or set k3s.apiPort')"
     done
+    said=$(ss -Hltunp "sport = :53" 2>/dev/null | awk '$5 ~ /^(0\.0\.0\.0|\*|\[::\]):53$/ { print $5 " " $7; exit }')
+    [ -z "$said" ] || problem "port 53 of all of the host's addresses is taken: $said. LXD's DNS server could not start on $bridge, nor could the nodes find a name. Let that program listen on its own addresses only"
 fi
 
 # LXD, where it is there already.
@@ -151,6 +158,10 @@ lxd() {
     said=$(curl -sf --max-time 10 --unix-socket "$socket" "http://lxd/1.0/$1" || lxc query --raw "/1.0/$1") 2>/dev/null || return 0
     case $said in *"\"user.pulumi.owner\":\"$stack/"*) ;; *) echo "$said" ;; esac
 }
+case $(lxd cluster) in *'"enabled":true'*)
+    problem "LXD on this host is a member of a cluster, where networks and pools are made on every member; the stack would not come up. Take another host"
+    ;;
+esac
 value() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
 there=$(lxd "networks/$bridge")
 case $there in
@@ -164,8 +175,8 @@ case $there in
     [ "$said" = "$address" ] || problem "lxd.bridge.name: LXD has a network $bridge already, with $said instead of $address; what is on it would lose its network. Choose another name"
     ;;
 esac
-said=$(lxd "storage-pools/$storage" | value driver)
-[ "${said:-$driver}" = "$driver" ] || problem "lxd.storagePool.driver: the pool $storage is there already, by driver $said, not $driver. Write driver: $said, or another name"
+its_driver=$(lxd "storage-pools/$storage" | value driver)
+[ "${its_driver:-$driver}" = "$driver" ] || problem "lxd.storagePool.driver: the pool $storage is there already, by driver $its_driver, not $driver. Write driver: $its_driver, or another name"
 [ -z "$(lxd "profiles/k8s?project=$project")" ] ||
     problem "lxd.project: the project $project has a profile k8s already, which is not the nodes'. Choose a project of its own, like cilium-bgp"
 for node; do
@@ -177,10 +188,10 @@ done
 disk=${socket%/unix.socket}
 [ -n "$disk" ] || { command -v snap >/dev/null && disk=/var/snap || disk=/var/lib; }
 [ -d "$disk" ] || disk=/var
+free=$(df -Pk "$disk" | awk 'END { print int($4 / 1024) }')
+needed="$# nodes with their images need $(($# * 4096)) MiB"
 if [ "$driver" = dir ] && [ -z "$settled" ]; then
-    free=$(df -Pk "$disk" | awk 'END { print int($4 / 1024) }')
-    [ "$free" -ge $(($# * 4096)) ] ||
-        problem "$disk has $free MiB free; $# nodes with their images need $(($# * 4096)) MiB. Take fewer nodes or a larger disk"
+    [ "$free" -ge $(($# * 4096)) ] || problem "$disk has $free MiB free; $needed. Take fewer nodes or a larger disk"
     if [ -n "$overlay" ]; then
         probe=$(mktemp -d -p "$disk")
         mkdir "$probe/lower" "$probe/upper" "$probe/work" "$probe/both"
@@ -188,6 +199,12 @@ if [ "$driver" = dir ] && [ -z "$settled" ]; then
             problem "the file system of $disk ($(stat -f -c %T "$disk")) takes no overlay above it; no container would start in a node. Put it on ext4, xfs or btrfs"
         rm -rf "$probe"
     fi
+elif [ -z "$settled$its_driver" ]; then
+    # What LXD makes by itself: a fifth of what is free, 5 GiB at least and 30 at most.
+    size=$((free / 5))
+    if [ $size -lt 5120 ]; then size=5120; elif [ $size -gt 30720 ]; then size=30720; fi
+    { [ "$free" -ge $size ] && [ $size -ge $(($# * 4096)) ]; } ||
+        problem "lxd.storagePool.driver: of the $free MiB that are free at $disk, LXD gives a new $driver pool $size; $needed. Write driver: dir, or make a larger pool first: lxc storage create $storage $driver size=$(($# * 4))GiB"
 fi
 if [ "$driver" = zfs ] && [ "$(head -n 1 /sys/module/zfs/version 2>/dev/null | cut -d . -f 1,2 | awk '{ print ($1 < 2.2) }')" = 1 ]; then
     problem "lxd.storagePool.driver: ZFS before 2.2 takes no overlay above it; no container would start in a node. Write driver: dir or btrfs, and another name"

@@ -212,6 +212,14 @@ def test_no_other_installer_runs_than_the_one_that_is_named(machine: Machine, se
     assert install(good).returncode == 0
 
 
+@pytest.mark.parametrize(("scheme", "followed"), [("https", "https"), ("http", "http,https")])
+def test_no_redirect_leads_out_of_https(machine: Machine, scheme: str, followed: str) -> None:
+    node(machine).fake("curl", 'echo "$*" >>"$STATE/asked"; exit 47')
+    url = f"{scheme}://mirror.example"
+    assert machine.run("k3s_install.sh", "server", VERSION, url, "", "5", "ubuntu", stdin=STDIN).returncode == 1
+    assert f"--proto ={followed} " in machine.read("state/asked")
+
+
 @pytest.mark.parametrize(
     ("missing", "message"),
     [

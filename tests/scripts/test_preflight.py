@@ -125,6 +125,28 @@ def test_memory_and_disk(host: Machine) -> None:
     assert look(host, "a1") == [], "what runs already is not refused"
 
 
+def test_a_pool_that_lxd_makes_as_large_as_it_likes(host: Machine) -> None:
+    zfs = [{"dir": "zfs"}.get(word, word) for word in WANTED]
+    assert look(host, wanted=zfs) == []
+    host.fake("df", "echo head; echo '/dev/vda1 90000000 1000 52000000 2% /var'")
+    assert look(host, wanted=zfs) == [
+        "lxd.storagePool.driver: of the 50781 MiB that are free at /var/lib, LXD gives a new zfs pool 10156; 3 nodes "
+        "with their images need 12288 MiB. Write driver: dir, or make a larger pool first: "
+        "lxc storage create default zfs size=12GiB"
+    ]
+    assert look(host) == []
+    assert look(host, wanted=zfs[:-1]) == []
+    lxd(host, {"storage-pools/default": '{"driver":"zfs","name":"default"}'})
+    assert look(host, wanted=zfs) == [], "one that is there has the size that it has"
+
+
+def test_an_lxd_in_a_cluster(host: Machine) -> None:
+    lxd(host, {"cluster": '{"enabled":false,"server_name":""}'})
+    assert look(host) == []
+    lxd(host, {"cluster": '{"enabled":true,"server_name":"a"}'})
+    assert only(look(host)).startswith("LXD on this host is a member of a cluster,")
+
+
 def test_a_user_of_lxds_group(host: Machine) -> None:
     host.write("/etc/group", "root:x:0:\nubuntu:x:1000:\nlxd:x:999:ubuntu\n")
     assert look(host, user="ubuntu") == []
@@ -198,11 +220,28 @@ def test_ports_that_are_taken(host: Machine) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("listens", "taken"),
+    [
+        ('udp   UNCONN 0 0        0.0.0.0:53   0.0.0.0:* users:(("unbound",pid=7,fd=3))', True),
+        ('tcp   LISTEN 0 4096           *:53         *:* users:(("unbound",pid=7,fd=3))', True),
+        ('udp   UNCONN 0 0  127.0.0.53%lo:53  0.0.0.0:* users:(("systemd-resolve",pid=7))', False),
+        ('tcp   LISTEN 0 32    10.99.0.1:53   0.0.0.0:* users:(("dnsmasq",pid=7))', False),
+    ],
+)
+def test_a_dns_server_on_all_addresses(host: Machine, listens: str, taken: bool) -> None:
+    host.fake("ss", f"case \"$*\" in *:53*) echo '{listens}' ;; esac")
+    said = only(look(host)) if taken else ""
+    assert said.startswith("port 53 of all of the host's addresses is taken: ") is taken
+    assert ("unbound" in said) is taken
+
+
 def lxd(machine: Machine, answers: dict[str, str]) -> None:
     """LXD is there, and answers so by path."""
     folder = machine.root / SOCKET.lstrip("/")
     folder.parent.mkdir(parents=True, exist_ok=True)
     inside = os.open(folder.parent, os.O_RDONLY)
+    folder.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"/proc/self/fd/{inside}/{folder.name}")  # a socket's own path may not be as long as pytest's are
     os.close(inside)
