@@ -112,6 +112,11 @@ def test_everything_is_said_at_once(host: Machine) -> None:
     ]
 
 
+def test_a_host_without_apt(host: Machine) -> None:
+    (host.root / "programs/apt-get").unlink()
+    assert only(look(host)).startswith("the host has no apt-get, which LXD, FRR and nftables are installed with.")
+
+
 def test_memory_and_disk(host: Machine) -> None:
     host.write("/proc/meminfo", "MemTotal:       3000000 kB\n")
     host.fake("df", "echo head; echo '/dev/vda1 90000000 1000 9000000 2% /var'")
