@@ -12,14 +12,19 @@ def in_url(host: str) -> str:
         return host
 
 
-def is_loopback(host: str) -> bool:
-    """Whether it leads to this machine itself: by its address, or by every address that its name has here."""
+def loopback(host: str) -> str:
+    """The loopback address of this machine that it leads to, as a URL has it; empty where it leads beyond it.
+
+    A name is what it is here; of several addresses the first is taken that IPv4 has.
+    """
     try:
         found = [ip_address(host)]
     except ValueError:
         try:
             infos = socket.getaddrinfo(host, None)
         except OSError:
-            return False
+            return ""
         found = [ip_address(str(info[4][0]).partition("%")[0]) for info in infos]
-    return all((getattr(its, "ipv4_mapped", None) or its).is_loopback for its in found)
+    found = [getattr(its, "ipv4_mapped", None) or its for its in found]
+    first = min(found, key=lambda its: its.version)
+    return in_url(str(first)) if all(its.is_loopback for its in found) else ""

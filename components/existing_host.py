@@ -4,7 +4,7 @@ from typing import TypedDict
 
 import pulumi
 
-from components.address import in_url, is_loopback
+from components.address import in_url, loopback
 from components.fingerprint import fingerprint
 from components.remote import Connection
 
@@ -51,9 +51,6 @@ class ExistingHost(pulumi.ComponentResource):
         )
         self.fingerprint = fingerprint(self.connection.identity)
         self.ssh = pulumi.Output.from_input(f"ssh -p {args['port']} {args['user']}@{args['address']}")
-        version6 = in_url(args["address"]) != args["address"]
-        if is_loopback(args["address"]):
-            self.api_listen = "[::1]" if version6 else "127.0.0.1"
-        else:
-            self.api_listen = "[::]" if version6 else "0.0.0.0"  # noqa: S104
+        everywhere = "0.0.0.0" if in_url(args["address"]) == args["address"] else "[::]"  # noqa: S104
+        self.api_listen = loopback(args["address"]) or everywhere
         self.register_outputs({"address": self.address})

@@ -19,6 +19,14 @@ class PreflightArgs(TypedDict):
     """What the stack will need there: preflight.sh's arguments from BRIDGE on."""
 
 
+def no_sudo(user: str) -> str:
+    """What to say where a login user may not do what every step needs."""
+    return (
+        f"host.user {user} has no sudo without a password; every step needs root. Allow it there: "
+        f"echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{user}"
+    )
+
+
 class Preflight(pulumi.ComponentResource):
     """All that would go wrong on the host is said at once, each with its fix; one that passes is this stack's alone."""
 
@@ -30,11 +38,23 @@ class Preflight(pulumi.ComponentResource):
         # Two people may give their stacks one name.
         owner = RandomHex(f"{name}-owner", bytes=8, secret=False, opts=pulumi.ResourceOptions(parent=self))
         stack = f"{pulumi.get_project()}/{pulumi.get_stack()}"
+        user = args["connection"].user
+
+        def advise(failed: pulumi.ErrorHookArgs) -> bool:
+            """Not tried again."""
+            if any("sudo: " in error for error in failed.errors):
+                pulumi.log.error(no_sudo(user))
+            return False
+
         self.ready = remote.run(
             f"{name}-host",
-            Script("preflight.sh", [owner.value, stack, args["connection"].user, *args["wanted"]]),
+            Script("preflight.sh", [owner.value, stack, user, *args["wanted"]]),
             args["connection"],
-            pulumi.ResourceOptions(parent=self, deleted_with=args["machine"]),
+            pulumi.ResourceOptions(
+                parent=self,
+                deleted_with=args["machine"],
+                hooks=pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"{name}-refused", advise)]),
+            ),
             delete=Script("host_release.sh"),
         ).stdout
         self.register_outputs({"ready": self.ready})

@@ -14,6 +14,7 @@ import sys
 import asyncssh
 
 import settings
+from components.preflight import no_sudo
 from components.remote import Script
 from scripts.preview import PREFIX, is_secret, left_to_the_user, needed_secrets, roots, stack_file
 from settings.preflight import arguments
@@ -78,10 +79,7 @@ async def ask(its: settings.Settings, host: settings.ExistingSettings, stack: st
         **own_keys,
     ) as client:
         if host.user != "root" and (await client.run("sudo -n true", check=False)).exit_status != 0:
-            sys.exit(
-                f"host.user {host.user} has no sudo without a password; every step needs root. Allow it there: "
-                f"echo '{host.user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{host.user}"
-            )
+            sys.exit(no_sudo(host.user))
         script = Script("preflight.sh", ["", f"{PREFIX[:-1]}/{stack}", host.user, *arguments(its)])
         done = await client.run(await script.command(host.user, "doctor").future() or "", check=False)
     print(f"{done.stderr!s}{done.stdout!s}".strip())

@@ -19,6 +19,8 @@ def test_existing_host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: py
     with World(folder, monkeypatch, "Pulumi.local.yaml") as stack:
         with memory.opened("host") as state:
             before = dict(state)
+        with stack.fault(fail={"preflight.sh": "sudo: a password is required"}):
+            stack.fails("host.user root has no sudo without a password; .* Allow it there: echo 'root ALL=")
         stack.up()
         assert stack.outputs()["host_address"] == "127.0.0.1"
         stack.unchanged()

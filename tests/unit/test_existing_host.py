@@ -1,5 +1,7 @@
 """A machine you have as the host: nothing of it is created, nothing dies with it."""
 
+import socket
+
 import pytest
 
 from tests.unit.graph import EXISTING, SSH_KEY, Secret, plain, stack, values
@@ -47,15 +49,22 @@ def test_nothing_on_it_dies_with_it() -> None:
     [
         ("127.0.0.1", "127.0.0.1"),
         ("localhost", "127.0.0.1"),
-        ("127.8.9.10", "127.0.0.1"),
+        ("127.8.9.10", "127.8.9.10"),
+        ("me.example", "127.0.1.1"),  # as Debian writes /etc/hosts
         ("::1", "[::1]"),
-        ("::ffff:127.0.0.1", "[::1]"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
         ("192.0.2.10", "0.0.0.0"),
         ("2001:db8::7", "[::]"),
         ("no-such-host.invalid", "0.0.0.0"),
     ],
 )
-def test_the_api_listens_on_loopback_alone_where_the_host_is_reached_by_it(address: str, listen: str) -> None:
+def test_the_api_listens_on_loopback_alone_where_the_host_is_reached_by_it(
+    monkeypatch: pytest.MonkeyPatch, address: str, listen: str
+) -> None:
+    """There where it is reached: elsewhere nobody would answer."""
+    here = "127.0.1.1" if address == "me.example" else address
+    known = socket.getaddrinfo
+    monkeypatch.setattr(socket, "getaddrinfo", lambda _, *rest: known(here, *rest))
     its = stack(values(host=EXISTING | {"address": address}, k3s={"apiPort": 16443}))
     assert its["k3s-endpoint"].ran().parameters[1:4] == (listen, "10.26.23.1", "16443")
 
