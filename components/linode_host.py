@@ -62,11 +62,6 @@ def firewall_label(label: str) -> str:
     return f"{label[:23].rstrip('-_.')}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
-def made_behind(firewall: int | None, interfaces: Sequence[Any] | None) -> str:
-    """ID of the firewall that a VM was made behind."""
-    return str(int(firewall or (interfaces or [{}])[0].get("firewall_id") or 0))
-
-
 def attachments(vm: str, firewall: str, found: Sequence[Any]) -> list[str]:
     """What of the VM is behind the firewall: ID of the device, kind and ID of the entity in one text each."""
     if not found:
@@ -172,13 +167,13 @@ class LinodeHost(pulumi.ComponentResource):
             opts=pulumi.InvokeOutputOptions(parent=self, depends_on=[instance]),
         )
         behind = pulumi.Output.all(instance.id, firewall.id, found.firewalls).apply(lambda its: attachments(*its))
-        before = pulumi.Output.all(instance.firewall_id, instance.linode_interfaces).apply(
-            lambda its: made_behind(*its)
-        )
         first = FirstSeen(
             f"{name}-firewall-first",
             machine=instance.id,
-            seen=pulumi.Output.all(before, firewall.id, behind).apply(lambda its: its[2] if its[0] == its[1] else []),
+            # Behind another firewall than the one that it was made with it has been put by such a device as below.
+            seen=pulumi.Output.all(instance.firewall_id, firewall.id, behind).apply(
+                lambda its: its[2] if str(int(its[0] or its[1])) == its[1] else []
+            ),
             opts=pulumi.ResourceOptions(parent=self, deleted_with=instance),
         )
 

@@ -135,7 +135,9 @@ def test_a_vm_that_is_there_is_put_behind_its_firewall_again(
 
 
 @pytest.mark.parametrize(
-    ("made_behind", "seen"), [({}, ["4700 linode 4711"]), ({"firewallId": 4600}, [])], ids=["this firewall", "another"]
+    ("made_behind", "seen"),
+    [({}, ["4700 linode 4711"]), ({"firewallId": 4600}, []), ({"firewallId": None}, ["4700 linode 4711"])],
+    ids=["this firewall", "another", "at an interface"],
 )
 def test_what_a_vm_was_made_with_is_kept(
     monkeypatch: pytest.MonkeyPatch, made_behind: dict[str, int], seen: list[str]
