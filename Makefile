@@ -66,9 +66,9 @@ BASE ?= origin/main
 changes: setup
 	@python -m scripts.changes --on $(BASE)
 
-# Is STACK well? Live, from its host to the answers of its Services; nothing is changed.
+# Is STACK well? Live, from its host to the answers of its Services; nothing is changed. WATCH: seconds between looks.
 status: setup
-	@python -m status $(STACK)
+	@python -m status $(STACK) $(if $(WATCH),--watch $(WATCH))
 
 # Why not, and will STACK's host do before there is one? Each with its fix; nothing is changed.
 doctor: setup

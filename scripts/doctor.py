@@ -20,7 +20,7 @@ from scripts.preview import PREFIX, is_secret, left_to_the_user, needed_secrets,
 from settings.preflight import arguments
 from status.layers import judge
 from status.look import look
-from status.show import is_well, text
+from status.show import is_well, show
 from status.stack import UnknownError, read
 
 KEY = f"{PREFIX}sshPrivateKey"
@@ -54,7 +54,7 @@ def examine(name: str) -> int:
         print(f"of the stack itself nothing can be said: {error}", file=sys.stderr)
         return 0
     layers = judge(stack, look(stack))
-    print(text(name, layers, fixes=True))
+    show(name, layers, fixes=True)
     return int(not is_well(layers))
 
 

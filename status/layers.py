@@ -26,8 +26,12 @@ def judge(stack: Stack, seen: Mapping[str, Any] | Finding) -> list[Layer]:
         if isinstance(seen, Finding) or found[-1].state != "well":
             found.append(Layer(name, "not looked at"))
             continue
-        said = list(layer(On(stack, seen)))
+        on = On(stack, seen)
+        said = list(layer(on))
         findings = [its for its in said if isinstance(its, Finding)]
+        if not stack.outputs:
+            again = f"the first `up` has not ended well: run {on.pulumi('up')} again. Where that does not help: "
+            findings = [Finding(its.what, again + its.fix) for its in findings]
         lines = [its for its in said if isinstance(its, str)]
         found.append(Layer(name, "broken" if findings else "well", lines, findings))
     return found
@@ -98,8 +102,8 @@ def k3s(on: On) -> Said:
         unit, state = its["unit"], its["state"]
         journal = on.node(name, f"journalctl -u {unit} -n 50 --no-pager")
         if not unit:
-            anew = "if that changes nothing, make the node anew by another nodes.{name}.generation"
-            yield Finding(f"{name}: it has no k3s", f"install it: {on.pulumi('up')}; {anew.format(name=name)}")
+            anew = f"if that changes nothing, make the node anew by another nodes.{name}.generation"
+            yield Finding(f"{name}: it has no k3s", f"install it: {on.pulumi('up')}; {anew}")
         elif state != "active":
             start = on.node(name, f"systemctl restart {unit}")
             yield Finding(f"{name}: its {unit} is {state}", f"start it: {start}; why it ended: {journal}")
@@ -193,7 +197,7 @@ def routes(on: On) -> Said:
 
 def answers(on: On) -> Said:
     services = on.seen["cluster"]["services"]
-    for service in on.stack.addresses.keys() - services.keys():
+    for service in sorted(on.stack.addresses.keys() - services.keys()):
         yield Finding(f"{service}: there is no such Service", f"it is made anew by {on.pulumi('up --refresh')}")
     for service, its in services.items():
         ours, addresses = service in on.stack.addresses, its["addresses"]

@@ -1,9 +1,13 @@
 """How layers are shown: as text, on a terminal, or as JSON."""
 
 import json
+import sys
 from dataclasses import asdict
+from typing import Any
 
 from status.finding import Layer
+
+COLOURS = {"well": "green", "broken": "bold red", "not looked at": "dim"}
 
 
 def is_well(layers: list[Layer]) -> bool:
@@ -32,3 +36,30 @@ def text(stack: str, layers: list[Layer], *, fixes: bool) -> str:
             if fixes:
                 lines.append(f"              {finding.fix}")
     return "\n".join(lines)
+
+
+def coloured(stack: str, layers: list[Layer], *, fixes: bool) -> Any:
+    """The same for a terminal: something that `rich` prints."""
+    from rich.console import Group  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415  no terminal, no need
+    from rich.table import Table  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    from rich.text import Text  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+
+    table = Table.grid(padding=(0, 2))
+    for layer in layers:
+        lines = [Text(line) for line in layer.seen]
+        for finding in layer.findings:
+            lines.append(Text(finding.what, style="red"))
+            if fixes:
+                lines.append(Text(finding.fix, style="yellow"))
+        table.add_row(Text(layer.name, style="bold"), Text(layer.state, style=COLOURS[layer.state]), Group(*lines))
+    return Group(Text(verdict(stack, layers), style="bold green" if is_well(layers) else "bold red"), table)
+
+
+def show(stack: str, layers: list[Layer], *, fixes: bool) -> None:
+    """On standard output: in colours where that is a terminal."""
+    if sys.stdout.isatty():
+        from rich.console import Console  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+
+        Console().print(coloured(stack, layers, fixes=fixes))
+    else:
+        print(text(stack, layers, fixes=fixes))

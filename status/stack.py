@@ -33,9 +33,9 @@ class Stack:
 
     @property
     def addresses(self) -> dict[str, str]:
-        """Of each Service of which `up` has proven that its address is routed."""
-        routes = self.outputs.get("bgp", {}).get("routes", {})
-        return {its: at for its, at in self.outputs.get("load_balancer_ips", {}).items() if routes.get(at)}
+        """Of each Service of the stack's own; `up` has proven that they are routed."""
+        given, lines = self.outputs.get("load_balancer_ips", {}), self.outputs.get("ssh_commands", {})
+        return {service: address for service, address in given.items() if service in lines}
 
     @property
     def http(self) -> list[str]:

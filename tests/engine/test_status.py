@@ -4,7 +4,12 @@ The tests are one story on one stack and run in order.
 """
 
 import json
+import os
+import pty
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -13,6 +18,7 @@ import pytest
 
 from scripts import doctor
 from scripts.demo import STACK
+from scripts.preview import ROOT
 from simulator import memory
 from simulator.host import new_key
 from status.__main__ import main
@@ -43,7 +49,8 @@ def test_a_first_up_that_failed_is_looked_at(stack: World, capsys: pytest.Captur
     assert code == 1
     layer = found["layers"][2]
     assert (layer["name"], layer["state"]) == ("k3s", "broken")
-    assert "k3s2: its k3s-agent is failed" in [finding["what"] for finding in layer["findings"]]
+    fixes = {finding["what"]: finding["fix"] for finding in layer["findings"]}
+    assert "run `pulumi up --stack dev` again" in fixes["k3s2: its k3s-agent is failed"]
 
 
 def test_a_stack_that_was_proven_is_well(stack: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -271,6 +278,32 @@ def test_doctor_says_it_for_people(stack: World, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert "dev is not well: BGP\n" in said
     assert "start it: `ssh root@203.0.113.10 systemctl restart frr`" in said
+
+
+def test_a_router_that_somebody_has_changed_is_put_back_as_it_says(
+    stack: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with memory.opened("host") as state:
+        state["frr"] = state["frr"].replace("remote-as 64512", "remote-as 64999")
+    _, found = looked(capsys)
+    (back,) = set(re.findall("`pulumi (.*?) --stack dev`", json.dumps(found["layers"][4])))
+    done = stack.pulumi(*shlex.split(back), "--yes", "--skip-preview")
+    assert done.code == 0, done.output
+    assert main([STACK]) == 0
+    stack.unchanged()
+
+
+def test_on_a_terminal_it_is_told_in_colours(stack: World) -> None:
+    with stack.fault(fail={"frr": "bgpd is not running"}):
+        command = [sys.executable, "-m", "status", STACK]
+        ours, theirs = pty.openpty()
+        done = subprocess.run(command, cwd=ROOT, stdout=theirs, env=os.environ | {"TERM": "xterm"}, check=False)
+        os.close(theirs)
+    said = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 1
+    assert "\x1b[1;31mdev is not well: BGP\x1b[0m" in said
+    assert "\x1b[31mthe router on the host (FRR)" in said
 
 
 def test_it_is_well_again_and_no_secret_was_told(stack: World, capsys: pytest.CaptureFixture[str]) -> None:
