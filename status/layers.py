@@ -206,7 +206,8 @@ def answers(on: On) -> Said:
             if code in (200, ""):
                 yield f"{service} answers at {addresses[0]}"
                 continue
-            what = f"{service}: {addresses[0]} does not answer: {code}"
+            why = str(code) if its["endpoints"] else "none of its pods is ready"
+            what = f"{service}: {addresses[0]} does not answer: {why}"
             fix = f"look at its pods: {on.pods(service)}"
         elif addresses:
             what = f"{service}: {', '.join(addresses)}; Cilium announces only a Service with one address"

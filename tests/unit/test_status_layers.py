@@ -1,5 +1,6 @@
 """status: what is told of what was seen, where neither the simulator nor the lab has it so."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -55,6 +56,18 @@ def test_without_a_server_that_answers_it_says_what_the_others_said() -> None:
     layer, finding = broken({**seen(), "cluster": {"error": "k3s1: etcdserver: no leader"}})
     assert (layer, finding.what) == ("k3s", "no server answers: k3s1: etcdserver: no leader")
     assert "docs/operations.md" in finding.fix
+
+
+@pytest.mark.parametrize(("pods", "why"), [(1, "503"), (0, "none of its pods is ready")])
+def test_a_service_that_is_routed_and_does_not_answer(pods: int, why: str) -> None:
+    address, agent = "10.26.23.35", {"pod": "cilium-a", "ready": True, "said": "", "version": "1.20.2"}
+    found = seen() | {"routes": {address: ["10.26.23.11"]}, "answers": {"default/web": 503}}
+    services = {"default/web": {"addresses": [address], "port": 80, "endpoints": pods}}
+    found["cluster"] |= {"agents": {"k3s1": agent}, "services": services}
+    outputs = {"load_balancer_ips": {"default/web": address}, "ssh_commands": {"default/web": "ssh"}}
+    *_, layer = judge(replace(STACK, outputs=outputs), found)
+    assert [finding.what for finding in layer.findings] == [f"default/web: {address} does not answer: {why}"]
+    assert layer.findings[0].fix.endswith("k3s kubectl -n default get pods,events -o wide`")
 
 
 def test_a_stack_that_has_not_reached_a_host_has_nothing_to_look_at() -> None:
