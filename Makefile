@@ -6,6 +6,8 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
 export PULUMI_SKIP_UPDATE_CHECK := true
 # Keys are in the configuration; the command plugin fails on an SSH agent that is gone.
 unexport SSH_AUTH_SOCK
+# What Python has compiled is kept: hundreds of processes would do it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove tunnel up destroy lab lab-down e2e demo bench bench-lab
 

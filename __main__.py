@@ -1,5 +1,6 @@
 """One Linux machine becomes a Kubernetes cluster whose LoadBalancer addresses a real BGP router has learned."""
 
+import atexit
 import gc
 
 import pulumi
@@ -30,6 +31,7 @@ its = settings.load()
 
 # A run leaves little garbage among hundreds of thousands of objects that stay: docs/performance.md has what it saves.
 gc.disable()
+atexit.register(gc.freeze)  # else Python's end looks at them all once more
 
 private_key = pulumi.Output.secret(its.ssh_private_key)
 bgp_password = None if its.bgp_password is None else pulumi.Output.secret(its.bgp_password)

@@ -6,7 +6,7 @@ from types import TracebackType
 import pytest
 
 # What these assert for a test counts as the test's.
-pytest.register_assert_rewrite("tests.e2e.stack", "tests.e2e.machine")
+pytest.register_assert_rewrite("tests.e2e.stack", "tests.e2e.machine", "tests.engine.world")
 
 asserted = pytest.StashKey[int]()
 

@@ -3,7 +3,6 @@
 The tests are one story on one stack and run in order.
 """
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -64,8 +63,7 @@ def test_a_password_of_ones_own(stack: World) -> None:
 
 
 def test_a_release_that_the_state_does_not_know(stack: World) -> None:
-    state = json.loads(stack.pulumi("stack", "export").output)
-    (release,) = (its for its in state["deployment"]["resources"] if its["urn"].endswith("::cilium-release"))
+    (release,) = (its for its in stack.state() if its["urn"].endswith("::cilium-release"))
     forgotten = stack.pulumi("state", "delete", "--yes", "--force", "--target-dependents", release["urn"])
     assert forgotten.code == 0, forgotten.output
     operations = stack.up().operations

@@ -266,6 +266,14 @@ def dev() -> Graph:
 def registered(program: Callable[[], Awaitable[None] | None], *, preview: bool = False) -> Graph:
     """What `program` registers in a stack of its own."""
     monitor = Monitor(preview)
+    outputs: set[asyncio.Task[Any]] = set()
+
+    async def all_at_once() -> None:
+        """The program, and what it waits for; Pulumi waits for one after the other, which takes twice as long."""
+        if (its := program()) is not None:
+            await its
+        while pending := {output for output in outputs if not output.done()}:
+            await asyncio.wait(pending)
 
     async def run() -> None:
         configure(
@@ -280,10 +288,10 @@ def registered(program: Callable[[], Awaitable[None] | None], *, preview: bool =
                 dry_run=preview,
                 organization=None,
                 callbacks=None,
-                outputs=set(),  # else those that wait of a former stack, or of a module's top level
+                outputs=outputs,  # else those that wait of a former stack, or of a module's top level
             )
         )
-        await run_in_stack(program)
+        await run_in_stack(all_at_once)
 
     # Pulumi's settings are context variables: one stack leaves nothing to the next.
     contextvars.copy_context().run(asyncio.run, run())

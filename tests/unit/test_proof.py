@@ -120,6 +120,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.no_cover  # as in test_graph.py
 @pytest.mark.parametrize(("make", "change"), CHANGES, ids=lambda its: its.__name__ if callable(its) else str(its))
 def test_it_is_proven_anew_whenever_anything_before_it_changes(make: Any, change: dict[str, Any]) -> None:
     before, after = make(), make(**change)
