@@ -3,8 +3,6 @@
 The tests are one story and run in order.
 """
 
-import json
-
 import pytest
 
 from scripts import graph
@@ -44,7 +42,7 @@ def test_up(stack: World) -> None:
 
 
 def test_the_readme_shows_this_graph(stack: World) -> None:
-    assert graph.flowchart(json.loads(stack.pulumi("stack", "export").output)) in graph.README.read_text()
+    assert graph.flowchart({"deployment": {"resources": stack.state()}}) in graph.README.read_text()
 
 
 def test_nothing_changes_by_itself(stack: World) -> None:
@@ -56,16 +54,15 @@ def test_nothing_changes_by_itself(stack: World) -> None:
 def test_a_host_that_was_restarted(stack: World) -> None:
     with memory.opened("host") as state:
         state["boot"] = "second start"
-    stack.unchanged()  # nobody has looked
-    assert stack.pulumi("refresh", "--yes", "--skip-preview").code == 0
-    assert stack.up().operations == updates("proof-addresses", "proof-routes")
+    assert stack.up("--refresh").operations == updates("proof-addresses", "proof-routes")
     with memory.opened("host") as state:
         del state["boot"]
 
 
-def test_replicas(stack: World) -> None:
+def test_replicas_and_size_of_the_host(stack: World) -> None:
     stack.setting("fcdemo")["replicas"] = 2
-    assert stack.up().operations == updates("fcdemo-deployment", "proof-addresses", "proof-routes")
+    stack.setting("host")["type"] = "g7-highmem-2"
+    assert stack.up().operations == updates("fcdemo-deployment", "host-instance", "proof-addresses", "proof-routes")
 
 
 def test_password(stack: World) -> None:
@@ -102,35 +99,21 @@ def test_exposure(stack: World) -> None:
     assert stack.outputs()["urls"] == {"default/fcdemo-service": f"http://{ADDRESS}:8080"}
 
 
-def test_k3s_version(stack: World) -> None:
+def test_versions_of_k3s_and_cilium(stack: World) -> None:
     stack.setting("k3s")["version"] = "v1.26.0+k3s1"
-    changed = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", "k3s-running", *CHECKS, "exposure-urls")
-    assert stack.up().operations == changed
-
-
-def test_cilium_version(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.13.4"
-    assert stack.up().operations == updates("cilium-release", "cilium-running", *CHECKS, "exposure-urls")
+    k3s = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", "k3s-running")
+    assert stack.up().operations == k3s | updates("cilium-release", "cilium-running", *CHECKS, "exposure-urls")
 
 
-def test_host_size(stack: World) -> None:
-    stack.setting("host")["type"] = "g7-highmem-2"
-    assert stack.up().operations == updates("host-instance", "proof-addresses", "proof-routes", "exposure-urls")
-
-
-def test_node_added(stack: World) -> None:
+def test_a_node_comes_and_another_goes(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
-    assert stack.up().operations == dict.fromkeys(of_node("k3s4"), "create") | updates(
+    del stack.setting("nodes")["k3s2"]
+    its_own = dict.fromkeys(of_node("k3s4"), "create") | dict.fromkeys(of_node("k3s2"), "delete")
+    assert stack.up().operations == its_own | updates(
         "preflight-host", "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
     )
     assert stack.outputs()["bgp"]["sessions"]["k3s4"]["state"] == "Established"
-
-
-def test_node_removed(stack: World) -> None:
-    del stack.setting("nodes")["k3s2"]
-    assert stack.up().operations == dict.fromkeys(of_node("k3s2"), "delete") | updates(
-        "preflight-host", "firewall-rules", "router-frr", *CHECKS, "exposure-urls"
-    )
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 
 

@@ -58,16 +58,15 @@ def test_two_more_that_sort_before_it_join_it_and_touch_nothing_else(stack: Worl
     assert not {name for name in done.operations if name.startswith(("k3s5", "k3s9", "k3s-kube", "k3s-prov", "fcdemo"))}
     assert members() == ["k3s1", "k3s5", "k3s7"]
     assert the_same_cluster()
-    stack.unchanged()
 
 
-@pytest.mark.parametrize("node", ["k3s5", "k3s1"])
-def test_a_server_that_is_lost_is_made_anew_and_joins_the_one_that_started_included(stack: World, node: str) -> None:
-    lose(stack, node)
-    assert stack.up("--refresh").operations[node] == "create"
-    assert members() == ["k3s1", "k3s5", "k3s7"]
-    assert the_same_cluster()
-    assert stack.established()
+def test_a_server_that_is_lost_is_made_anew_and_joins_the_one_that_started_included(stack: World) -> None:
+    for node in ("k3s5", "k3s1"):
+        lose(stack, node)
+        assert stack.up("--refresh").operations[node] == "create"
+        assert members() == ["k3s1", "k3s5", "k3s7"]
+        assert the_same_cluster()
+        assert stack.established()
     stack.unchanged()
 
 
@@ -76,20 +75,16 @@ def test_back_to_one_that_has_not_started_it(stack: World) -> None:
     stack.up()
     assert members() == ["k3s7"]
     assert the_same_cluster()
-    stack.unchanged()
 
 
 def test_what_a_running_cluster_cannot_bear_is_refused_in_the_preview(stack: World) -> None:
     before = dict(stack.setting("k3s"))
-    for change, said in (
-        ({"version": "v1.24.17+k3s1"}, r"k3s.version: v1.25.6+k3s1 runs, and v1.24.17+k3s1 is older"),
-        ({"clusterCidr": "10.44.0.0/16"}, r"k3s.clusterCidr: the cluster has 10.42.0.0/16"),
-        ({"serviceCidr": "10.45.0.0/16"}, r"k3s.serviceCidr: the cluster has 10.43.0.0/16"),
-    ):
-        stack.config["cilium-bgp:k3s"] = before | change
-        done = stack.pulumi("preview")
-        assert done.code != 0
-        assert said in done.output
+    stack.setting("k3s").update(version="v1.24.17+k3s1", clusterCidr="10.44.0.0/16", serviceCidr="10.45.0.0/16")
+    done = stack.pulumi("preview")
+    assert done.code != 0
+    assert "k3s.version: v1.25.6+k3s1 runs, and v1.24.17+k3s1 is older" in done.output
+    assert "k3s.clusterCidr: the cluster has 10.42.0.0/16" in done.output
+    assert "k3s.serviceCidr: the cluster has 10.43.0.0/16" in done.output
     stack.config["cilium-bgp:k3s"] = before
     stack.unchanged()
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -152,12 +152,6 @@ class World:
         assert done.code != 0, done.output
         assert re.search(said, done.output), done.output
         assert self.leaked() == []
-
-    def fails_and_heals(self, wrong: AbstractContextManager[None], said: str) -> None:
-        """A run that must fail and say this while something is wrong, and then succeed."""
-        with wrong:
-            self.fails(said)
-        self.up()
 
     def as_foreseen(self, *options: str) -> Done:
         """A run that does exactly what a preview has said before."""
