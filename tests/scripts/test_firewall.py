@@ -75,6 +75,8 @@ class Network(Host):
         self.output("ip", "route", "add", POOL_ADDRESS, "via", NODES[0])
         for name, address, port in (
             ("", GATEWAY, 179),
+            ("", GATEWAY, 53),
+            ("", GATEWAY, 6443),
             ("", "192.0.2.1", 179),
             ("node", "0.0.0.0", 10250),
             ("neighbour", "192.0.2.9", 80),
@@ -169,10 +171,13 @@ def test_what_nodes_need_passes_a_firewall_that_drops(network: Network) -> None:
     assert network.asks("node", "192.0.2.9", 80) == network.asks("node", GATEWAY, 179) == ""
     assert network.protect().returncode == 0
     assert network.asks("node", "192.0.2.9", 80)
-    assert network.asks("node", GATEWAY, 179)
+    for port in (53, 179, 6443):
+        assert network.asks("node", GATEWAY, port), port
     assert network.asks("somebody", GATEWAY, 179) == ""
     assert network.asks("neighbour", NODES[0], 10250) == ""
     rules = network.rules()
+    for port in (53, 67):
+        assert f"-A INPUT -i lxdbr0 -p udp -m udp --dport {port} " in rules
     assert network.protect().returncode == 0
     assert network.rules() == rules, "a second run adds nothing"
     assert network.script("firewall_remove.sh").returncode == 0

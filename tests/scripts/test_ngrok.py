@@ -50,6 +50,7 @@ def test_runs_ngrok_and_prints_its_url(machine: Machine) -> None:
     assert TOKEN not in "\n".join(machine.ran)
     assert machine.read(AGENT) == "an ngrok\n"
     assert machine.mode(AGENT) == "0o755"
+    assert any(line.startswith("curl ") and "--proto =https " in line and SOURCE in line for line in machine.ran)
     assert not list((machine.root / "etc/apt").glob("*")), "apt knows its repository for this once"
 
 
