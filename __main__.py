@@ -332,7 +332,7 @@ pulumi.export(
     {
         "host": host.ssh,
         **{
-            name: pulumi.Output.format("{0} -t ssh {1}@{2}", host.ssh, its.lxd.login_user, node.address)
+            name: pulumi.Output.format("{0} -t ssh {1}@{2}", host.ssh, node.connection.user, node.address)
             for name, node in topology.nodes.items()
         },
         **hubble.ssh_commands,

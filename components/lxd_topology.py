@@ -106,7 +106,7 @@ K8S_DEVICES = {
 
 def say_if_older(node: str, generation: int, wanted: Sequence[str], found: Sequence[str | None]) -> None:
     """Tell which node is not of what nodes are made of now; earlier versions did not keep all of that."""
-    keys = ("lxd.image", "lxd.storagePool.name", "lxd.project")
+    keys = ("lxd.image", "lxd.loginUser", "lxd.storagePool.name", "lxd.project")
     older = [f"{key} {old}" for key, old, new in zip(keys, found, wanted, strict=True) if old and old != new]
     if older:
         pulumi.log.info(
@@ -163,9 +163,8 @@ class LxdTopology(pulumi.ComponentResource):
             opts=child,
         )
 
-        home = "/root" if args["user"] == "root" else f"/home/{args['user']}"
         authorized = pulumi.Output.all(*args["authorized_keys"]).apply(lambda keys: "".join(f"{key}\n" for key in keys))
-        wanted = [args["image"], args["pool"], args["project"]]
+        wanted = [args["image"], args["user"], args["pool"], args["project"]]
         self.bridge = bridge.name
         self.nodes = {}
         turn: list[asyncio.Future[pulumi.Resource]] = []
@@ -183,7 +182,8 @@ class LxdTopology(pulumi.ComponentResource):
                 config={"cloud-init.user-data": pulumi.Output.all(*args["authorized_keys"]).apply(user_data)},
                 devices=devices,
                 # What cloud-init reads at the first boot cannot change later.
-                files={f"{home}/.ssh/authorized_keys": authorized},
+                files={"~/.ssh/authorized_keys": authorized},
+                login_user=args["user"],
                 generation=its["generation"],
                 timeout_seconds=args["timeout_seconds"],
                 opts=pulumi.ResourceOptions.merge(
@@ -201,7 +201,7 @@ class LxdTopology(pulumi.ComponentResource):
                 address=its_address,
                 connection=Connection(
                     host=its_address,
-                    user=args["user"],
+                    user=identity.login_user,
                     private_key=args["private_key"],
                     host_key=identity.ssh_host_key,
                     proxy=args["connection"],
@@ -213,7 +213,7 @@ class LxdTopology(pulumi.ComponentResource):
             )
             if its["generation"] > 1:  # of those that are made anew one waits for the other, of the first ones none
                 turn = [self.nodes[node].in_cluster]
-            pulumi.Output.all(identity.image, identity.pool, identity.project).apply(
+            pulumi.Output.all(identity.image, identity.login_user, identity.pool, identity.project).apply(
                 partial(say_if_older, node, its["generation"], wanted)
             )
         self.register_outputs({"nodes": {node: its.address for node, its in self.nodes.items()}})

@@ -43,7 +43,7 @@ class Preflight(pulumi.ComponentResource):
         def advise(failed: pulumi.ErrorHookArgs) -> bool:
             """Not tried again."""
             if any("sudo: " in error for error in failed.errors):
-                pulumi.log.error(no_sudo(user))
+                pulumi.Output.from_input(user).apply(lambda its: pulumi.log.error(no_sudo(its)))
             return False
 
         self.ready = remote.run(

@@ -33,7 +33,7 @@ class Connection:
     """OpenSSH or PEM private key; a secret."""
     host_key: pulumi.Input[str]
     """The machine's pinned public key, as in authorized_keys: `ssh-ed25519 AAAA…`."""
-    user: str = "root"
+    user: pulumi.Input[str] = "root"
     """Login user; any but root needs sudo without a password."""
     port: int = 22
     proxy: "Connection | None" = None
@@ -91,9 +91,11 @@ class Servers:
     """What to do where no server has ever run; a skipped script prints nothing."""
     seconds: int = 120
     """How long a server is waited for."""
+    cluster: pulumi.Input[str] | None = None
+    """What the cluster is known by: what was run on one has not been run on another."""
 
     @property
-    def user(self) -> str:
+    def user(self) -> pulumi.Input[str]:
         return self.host.user
 
     def command(self, script: "Script", name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
@@ -117,17 +119,17 @@ class Script:
     uses: Sequence[str] = ()
     """Other Python programs of `scripts/` that it imports from."""
 
-    def command(self, user: str, name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
+    def command(self, user: pulumi.Input[str], name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
         """The command line; one of a stack and a `name` runs at a time on a machine, the newer ends the older.
 
         It tells the `machine` in a comment, so that it runs again on another one.
         """
 
         def line(known: Sequence[str]) -> str:
-            machine, *parameters = known
+            user, machine, *parameters = known
             return shlex.join([*self.words(user, name, machine), *parameters])
 
-        return pulumi.Output.all(machine, *self.parameters).apply(line)
+        return pulumi.Output.all(user, machine, *self.parameters).apply(line)
 
     def words(self, user: str, name: str, machine: str = "") -> list[str]:
         """The script's text as an argument, so that standard input stays free for secrets; parameters come after."""
@@ -172,6 +174,8 @@ def run(
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[before]))
     if secret_output:
         opts = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(additional_secret_outputs=["stdout"]))
+    if isinstance(where, Servers) and where.cluster is not None:
+        again = [*again, where.cluster]
     if again:
         # By standard input, which no such script reads: a trigger would replace the resource (pulumi-command 1.2).
         stdin = pulumi.Output.all(*again).apply("\n".join)

@@ -23,8 +23,8 @@ class IdentityProvider(dynamic.ResourceProvider):
         another = "instance" not in known or _olds["machine"] != known.get("machine")
         if another or known.get("mac_address", _olds["mac_address"]) != _olds["mac_address"]:
             return dynamic.DiffResult(changes=True, replaces=["mac_address"])
-        key = known.get("ssh_host_key", _olds["ssh_host_key"])
-        return dynamic.DiffResult(changes=key != _olds["ssh_host_key"], replaces=[])
+        changed = any(key in known and _olds.get(key) != known[key] for key in ("ssh_host_key", "login_user"))
+        return dynamic.DiffResult(changes=changed, replaces=[])
 
     def create(self, props: Props) -> dynamic.CreateResult:
         return dynamic.CreateResult(props["mac_address"], props)
@@ -42,6 +42,8 @@ class Identity(dynamic.Resource, module="lxd", name="Identity"):
     """ "ssh-ed25519 AAAA…"."""
     image: pulumi.Output[str]
     """What the instance was made of."""
+    login_user: pulumi.Output[str]
+    """The user of that image."""
     pool: pulumi.Output[str]
     """Storage pool that it was made in."""
     project: pulumi.Output[str]
@@ -61,6 +63,7 @@ class Identity(dynamic.Resource, module="lxd", name="Identity"):
             "mac_address": instance.mac_address,
             "ssh_host_key": instance.ssh_host_key,
             "image": instance.image,
+            "login_user": instance.login_user,
             "pool": instance.pool,
             "project": instance.project,
         }

@@ -26,20 +26,21 @@ from .inputs import (
     with_former,
 )
 
-IMAGE, GENERATION = "user.pulumi.image", "user.pulumi.generation"
+IMAGE, GENERATION, LOGIN = "user.pulumi.image", "user.pulumi.generation", "user.pulumi.login"
 SERVERS = {"ubuntu": "https://cloud-images.ubuntu.com/releases/", "images": "https://images.lxd.canonical.com"}
+KEYS = "/.ssh/authorized_keys"
 STOP_SECONDS = 30
 WaitFor = Literal["ipv4", "cloud-init", "ssh-host-key"]
 
 
 class InstanceProvider(Provider):
-    """Image, pool, project and what cloud-init reads are for instances that are made: one that is there keeps its own.
-    Another generation or address is another instance."""
+    """Image, its user, pool, project and what cloud-init reads are for instances that are made: one that is there keeps
+    its own. Another generation or address is another instance."""
 
     kind = "instance"
     collection = "instances"
     fields = ("config", "devices", "profiles")
-    server_set = ("volatile.", "image.", IMAGE, GENERATION)
+    server_set = ("volatile.", "image.", IMAGE, GENERATION, LOGIN)
     limits = ("timeout_seconds",)
 
     def problems(self, news: Props) -> Iterator[Problem]:
@@ -64,6 +65,7 @@ class InstanceProvider(Provider):
     def kept(self, olds: Props, news: Props) -> Props:
         lxd = news["lxd"]
         kept = {**news, "image": olds["image"], "lxd": {**lxd, "project": olds["lxd"]["project"]}}
+        kept["login_user"] = login_user(olds, news["login_user"])
         kept["config"] = with_former(news["config"], olds["config"], CLOUD_INIT)
         # As earlier versions have made them.
         if isinstance(news["profiles"], list) and olds["profiles"] == ["default", *news["profiles"]]:
@@ -86,14 +88,16 @@ class InstanceProvider(Provider):
         if remote in SERVERS:
             source |= {"protocol": "simplestreams", "server": SERVERS[remote]}
         body = super().creation(props)
-        config = body["config"] | {IMAGE: props["image"], GENERATION: str(int(props["generation"]))}
-        return body | {"type": "container", "source": source, "config": config}
+        born = {IMAGE: props["image"], LOGIN: props["login_user"], GENERATION: str(int(props["generation"]))}
+        return body | {"type": "container", "source": source, "config": body["config"] | born}
 
     def born_as(self, live: Props) -> Props:
         return {"name": live["name"], "generation": int(live["config"].get(GENERATION, "1"))}
 
     def as_born(self, props: Props, live: Props) -> Props:
         born = {**props, "image": live["config"].get(IMAGE, props["image"])}
+        if LOGIN in live["config"]:
+            born["login_user"] = live["config"][LOGIN]
         born["config"] = with_former(props["config"], live["config"], CLOUD_INIT)
         return born | {"devices": in_pool(props["devices"], root_pool(live["expanded_devices"]))}
 
@@ -105,12 +109,13 @@ class InstanceProvider(Provider):
             lxd.send("put", "instances", name, "state", body={"action": action, "timeout": STOP_SECONDS})
         for what in props["wait_for"]:
             guest.AWAIT[what](lxd, name)
-        for path, text in props["files"].items():
+        for named, text in props["files"].items():
+            path = absolute(named, props)
             if guest.read(lxd, name, path) != text:
                 guest.write(lxd, name, path, text)
 
     def observed(self, lxd: Lxd, props: Props, live: Props) -> Props:
-        files = {path: guest.read(lxd, props["name"], path) for path in props.get("files") or {}}
+        files = {path: guest.read(lxd, props["name"], absolute(path, props)) for path in props.get("files") or {}}
         return {**super().observed(lxd, props, live), "files": files}
 
     def outputs(self, lxd: Lxd, props: Props, live: Props) -> Props:
@@ -149,6 +154,8 @@ class Instance(Entity, module="lxd", name="Instance"):
     """ "ssh-ed25519 AAAA…", read through LXD; "" unless waited for."""
     image: pulumi.Output[str]
     """What it was made of."""
+    login_user: pulumi.Output[str]
+    """The user of that image."""
     pool: pulumi.Output[str]
     """Storage pool that it was made in."""
     project: pulumi.Output[str]
@@ -165,14 +172,16 @@ class Instance(Entity, module="lxd", name="Instance"):
         config: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
         devices: pulumi.Input[Devices] | None = None,
         files: pulumi.Input[Mapping[str, pulumi.Input[str]]] | None = None,
+        login_user: pulumi.Input[str] = "root",
         generation: pulumi.Input[int] = 1,
         wait_for: pulumi.Input[Sequence[WaitFor]] = ("ipv4", "cloud-init", "ssh-host-key"),
         timeout_seconds: pulumi.Input[int] = 600,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        """`image`: ubuntu:22.04, images:debian/12, or local:ALIAS. `files`: content by absolute path, for their owner
-        alone, kept as given. `generation`: another number is another instance. `timeout_seconds`: for each of create,
-        update and delete as a whole; the engine's custom_timeouts do not reach dynamic resources."""
+        """`image`: ubuntu:22.04, images:debian/12, or local:ALIAS. `files`: content by path, for their owner alone,
+        kept as given. `login_user`: the image's own, in whose home are files below `~`. `generation`: another number is
+        another instance. `timeout_seconds`: for each of create, update and delete as a whole; the engine's
+        custom_timeouts do not reach dynamic resources."""
         props = {
             "name": name,
             "image": image,
@@ -180,6 +189,7 @@ class Instance(Entity, module="lxd", name="Instance"):
             "config": config or {},
             "devices": devices or {},
             "files": files or {},
+            "login_user": login_user,
             "generation": generation,
             "wait_for": wait_for,
             "timeout_seconds": timeout_seconds,
@@ -207,12 +217,30 @@ def with_what_is_new(olds: Props, news: Props) -> Props:
     """The state of an earlier version with what that did not keep yet, so that an upgrade alone changes no instance."""
     lxd, devices = news["lxd"], news["devices"]
     olds = {"generation": 1, "files": {}, **olds}
+    if "login_user" not in olds:
+        user = login_user(olds, news["login_user"])
+        files = {path.replace(f"{home(user)}/", "~/"): text for path, text in olds["files"].items()}
+        olds |= {"login_user": user, "files": files}
     if "machine" not in olds["lxd"] and not isinstance(lxd, Unknown):
         new = {key: lxd[key] for key in ("machine", "owned") if key in lxd}
         olds["lxd"] = {key: value for key, value in olds["lxd"].items() if key in lxd} | new
     if root_pool(olds["devices"]) is None and isinstance(devices, dict):
         olds["devices"] = {**olds["devices"], **{name: device for name, device in devices.items() if is_root(device)}}
     return olds
+
+
+def login_user(olds: Props, new: str) -> str:
+    """Whom an instance's image lets in; of an earlier version's the path of its keys tells."""
+    homes = (path.removesuffix(KEYS) for path in olds.get("files") or {} if path.endswith(KEYS))
+    return olds.get("login_user") or next((home.rpartition("/")[2] for home in homes), new)
+
+
+def home(user: str) -> str:
+    return "/root" if user == "root" else f"/home/{user}"
+
+
+def absolute(path: str, props: Props) -> str:
+    return home(props["login_user"]) + path.removeprefix("~") if path.startswith("~/") else path
 
 
 def static_addresses(devices: object) -> dict[str, str]:

@@ -135,7 +135,7 @@ class LxdSettings(_Model):
     image: LxdImage = "ubuntu:22.04"
     """Image of nodes to come: `ubuntu:NAME` or `local:ALIAS` of one of yours with an SSH server, cloud-init and apt."""
     login_user: UserName = "ubuntu"
-    """User that the image's cloud-init gives the SSH key to."""
+    """User that this image's cloud-init gives the SSH key to; a node that is there keeps that of its own image."""
     timeout_seconds: Seconds = 600
     """Wait for a node's address, cloud-init and SSH host key, in seconds."""
 

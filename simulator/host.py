@@ -25,7 +25,7 @@ from simulator.shell import READING, SOCKET, ExitError, Node, Shell, called, nod
 
 EXISTING = "existing"
 """Identity of a machine that no cloud made."""
-HOST_KEY, KEYS = "/etc/ssh/ssh_host_ed25519_key.pub", "/home/ubuntu/.ssh/authorized_keys"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key.pub"
 
 
 class Machines(Guests):
@@ -48,15 +48,14 @@ class Machines(Guests):
     def files(self, instance: Json) -> dict[str, str]:
         with memory.opened("host") as state:
             its = state.get("nodes", {}).get(instance["config"]["volatile.uuid"])
-        return (
-            {HOST_KEY: public_half(its["host_key"]), KEYS: "".join(f"{key}\n" for key in its["authorized_keys"])}
-            if its
-            else {}
-        )
+        if not its:
+            return {}
+        keys = "".join(f"{key}\n" for key in its["authorized_keys"])
+        return {HOST_KEY: public_half(its["host_key"]), keys_of(instance): keys}
 
     def write(self, instance: Json, path: str, text: str) -> None:
         with memory.opened("host") as state:
-            if path == KEYS:
+            if path == keys_of(instance):
                 state["nodes"][instance["config"]["volatile.uuid"]]["authorized_keys"] = text.splitlines()
 
 
@@ -101,6 +100,11 @@ class Door(asyncssh.SSHServer):
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.connection = conn
+
+    def begin_auth(self, username: str) -> bool:
+        if self.node and username != self.node.user:
+            raise asyncssh.PermissionDenied(f"its image has no user {username}")
+        return True
 
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> Any:
         node = nodes(self.host.lxd).get(dest_host)
@@ -250,6 +254,10 @@ class PretendHost:
         else:
             process.stdout.write(f"{written}\n")
             process.exit(0)
+
+
+def keys_of(instance: Json) -> str:
+    return f"/home/{instance['config']['image.os']}/.ssh/authorized_keys"
 
 
 def new_key() -> str:

@@ -340,7 +340,8 @@ class LxdApi:
         source, local = body["source"], {name for kind, _, name in self.entities if kind == "images"}
         if "server" not in source and source["alias"] not in local:
             raise ApiError(404, f'Image "{source["alias"]}" not found')
-        config = {"volatile.uuid": str(uuid.uuid4()), "image.os": "pretend", **body["config"]}
+        system = source["alias"].partition("-")[0] if source["alias"] in local else "ubuntu"
+        config = {"volatile.uuid": str(uuid.uuid4()), "image.os": system, **body["config"]}
         instance = {**body, "config": config, "status": "Stopped", "description": "", "project": key[1]}
         self._refuse_devices(key, instance)
         self.entities[key] = instance

@@ -21,7 +21,7 @@ import yaml
 
 from components.cluster_identity import numbers
 from simulator import bgp, clock, memory
-from simulator.cluster import certificate, register, settle
+from simulator.cluster import certificate, register, served, settle
 from simulator.inside import Inside
 from simulator.lxd_api import LxdApi
 
@@ -51,6 +51,8 @@ class Node:
     """Its volatile.uuid: another one when it is made anew."""
     name: str
     address: str
+    user: str
+    """Whom its image lets in."""
 
 
 def nodes(lxd: LxdApi) -> dict[str, Node]:
@@ -60,7 +62,8 @@ def nodes(lxd: LxdApi) -> dict[str, Node]:
         if kind == "instances" and entity["status"] == "Running":
             for device in entity["devices"].values():
                 if address := device.get("ipv4.address"):
-                    found[address] = Node(entity["config"]["volatile.uuid"], name, address)
+                    config = entity["config"]
+                    found[address] = Node(config["volatile.uuid"], name, address, config["image.os"])
     return found
 
 
@@ -455,7 +458,8 @@ class Shell:
         return name
 
     def node_remove_sh(self, stdin: str, name: str) -> str:
-        self.node_forget_sh(stdin, name, "")
+        if self.cluster()["members"].keys() != {name}:  # else it goes with the cluster
+            self.node_forget_sh(stdin, name, "")
         return ""
 
     def node_forget_sh(self, stdin: str, name: str, machine: str) -> str:
@@ -463,6 +467,8 @@ class Shell:
         with memory.opened("host") as state:
             cluster = state["cluster"]
             if name in cluster["nodes"] and machine_id(cluster["nodes"][name]["id"]) != machine:
+                if cluster["members"].keys() == {name}:  # k3s keeps its node while etcd has it, its last member
+                    raise ExitError(f"the former {name} is still in the cluster after 120 s")
                 del cluster["nodes"][name]
                 cluster["members"].pop(name, None)
         return str(cluster["ca"])
@@ -487,6 +493,9 @@ class Shell:
 
     def object_is_ours_sh(self, stdin: str, kind: str, namespace: str, name: str) -> str:
         with memory.opened("kubernetes") as state:
+            its, _, version = kind.partition(".")
+            if not served(state, {"apiVersion": "/".join(reversed(version.partition(".")[::2]))}):
+                raise ExitError(f'error: the server doesn\'t have a resource type "{its}"')
             objects = {key.lower(): live for key, live in state.get("objects", {}).items()}
         singular = kind.partition(".")[0].lower()
         found = objects.get(f"{singular}/{namespace}/{name}") or objects.get(f"{singular}//{name}")

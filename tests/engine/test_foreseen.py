@@ -22,6 +22,7 @@ CHANGES: dict[str, Any] = {
     "host.authorizedUsers": ["somebody"],
     "host.adminCidrs": ["203.0.113.0/24"],
     "lxd.image": "ubuntu:24.04",
+    "lxd.loginUser": "somebody",
     "lxd.project": "lab",
     "lxd.timeoutSeconds": 601,
     "lxd.storagePool.name": "fast",
@@ -79,12 +80,11 @@ ALSO: dict[str, dict[str, Any]] = {
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }
 """What must go with it; None: not set any more."""
-NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "protect"}
+NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "lxd.loginUser", "protect"}
 """Of what is there: they are for what is made from now on."""
 ELSEWHERE = {
     # test_machines.py and test_local.py
     "host": {"kind", "interfaces", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
-    "lxd": {"loginUser"},  # of nodes to come
     "lxd.storagePool": {"driver"},  # refused
     "lxd.bridge": {"name", "address"},  # refused: test_nodes_anew.py
     "nodes.NAME": {"role", "address", "generation"},  # test_nodes_anew.py; another role is refused

@@ -14,7 +14,7 @@ from simulator.host import PretendHost, new_key, public_half
 from simulator.shell import Call, ExitError, Node, Shell
 
 KEY = new_key()
-NODE = Node("some-uuid", "k3s2", "10.26.23.12")
+NODE = Node("some-uuid", "k3s2", "10.26.23.12", "ubuntu")
 PEER = {"peer-address": "10.26.23.1", "peer-asn": 64512, "my-asn": 64512}
 FRR = """\
 ip prefix-list NODE-10.26.23.12 seq 10 permit 10.26.23.32/27 ge 32 le 32
@@ -73,9 +73,14 @@ ENDPOINT = {"server": "https://10.26.23.1:6443"}
 
 def node(host: PretendHost, name: str, *, id_: str = "") -> Shell:
     """A running instance that is prepared for k3s."""
-    its = Node(id_ or f"{name}-uuid", name, f"10.26.23.1{name[-1]}")
+    its = Node(id_ or f"{name}-uuid", name, f"10.26.23.1{name[-1]}", "ubuntu")
     devices = {"eth0": {"ipv4.address": its.address}}
-    entity = {"status": "Running", "config": {"volatile.uuid": its.id}, "devices": devices, "project": "default"}
+    entity = {
+        "status": "Running",
+        "config": {"volatile.uuid": its.id, "image.os": its.user},
+        "devices": devices,
+        "project": "default",
+    }
     host.lxd.entities["instances", "default", name] = entity
     host.lxd.save()
     shell = Shell(host.lxd, its)

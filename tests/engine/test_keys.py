@@ -6,7 +6,7 @@ import pytest
 from scripts.demo import KEY
 from settings.keys import public_key
 from simulator import memory
-from simulator.host import KEYS
+from simulator.host import keys_of
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
@@ -18,7 +18,7 @@ def who(stack: World) -> dict[str, set[str]]:
         own, found = state["ssh_key"], {"host": set(state["authorized_keys"])}
     for (kind, _, name), instance in stack.host.lxd.entities.items():
         if kind == "instances":
-            found[name] = set(stack.host.lxd.machines.files(instance)[KEYS].splitlines()) - {own}
+            found[name] = set(stack.host.lxd.machines.files(instance)[keys_of(instance)].splitlines()) - {own}
     return found
 
 

@@ -96,6 +96,22 @@ def test_another_address_is_another_node(stack: World) -> None:
     stack.unchanged()
 
 
+def test_an_image_with_another_login_user_is_for_nodes_to_come(stack: World) -> None:
+    stack.host.lxd.add("images", "debian-12", {})
+    stack.setting("lxd").update(image="local:debian-12", loginUser="debian")
+    stack.as_foreseen()
+    old = "k3s2 is of lxd.image ubuntu:24.04, lxd.loginUser ubuntu; what is configured now"
+    assert old in stack.pulumi("preview").output
+    stack.setting("nodes")["k3s2"]["generation"] = 3
+    done = stack.as_foreseen()
+    assert done.operations["k3s2"] == "replace"
+    assert {"k3s1", "k3s3"}.isdisjoint(done.operations)
+    lines = stack.outputs()["ssh_commands"]
+    users = [lines[node].rpartition(" ")[2].partition("@")[0] for node in ("k3s1", "k3s2", "k3s3")]
+    assert users == ["ubuntu", "debian", "ubuntu"]
+    stack.unchanged()
+
+
 def test_what_the_nodes_cannot_bear_is_refused_before_anything_is_done(stack: World) -> None:
     stack.setting("nodes")["k3s2"]["address"] = "10.26.23.22"
     stack.setting("nodes")["k3s3"]["address"] = "10.26.23.24"
@@ -115,7 +131,8 @@ def test_the_machine_is_left_as_it_was(stack: World) -> None:
     assert ("storage-pools", "", "default") in stack.host.lxd.entities, "it goes with the last that uses it"
     with stack.fault(hang=["Release/kube-system/cilium"]):  # it dies with its cluster: nothing to be cut off in
         stack.destroyed()
-    assert set(stack.host.lxd.entities) == {("projects", "", "default"), ("profiles", "default", "default")}
+    somebodys = {("images", "default", "debian-12")}
+    assert set(stack.host.lxd.entities) == {("projects", "", "default"), ("profiles", "default", "default")} | somebodys
     with memory.opened("host") as state:
         left = {name: value for name, value in state.items() if name not in BEFORE and value}
     assert left == {"lxd": True}  # LXD itself stays installed

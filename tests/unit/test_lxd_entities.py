@@ -202,6 +202,7 @@ INSTANCE = {
     "profiles": ["default"],
     "devices": {"eth0": ETH0, "root": ROOT},
     "files": {},
+    "login_user": "ubuntu",
     "generation": 1.0,
     "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
     "timeout_seconds": 3.0,
@@ -794,7 +795,7 @@ def test_an_instance_with_its_disk_in_a_profile_gets_one_of_its_own_in_the_same_
     api.entities["profiles", "default", "default"]["devices"] = {"root": ROOT}
     stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": {"eth0": ETH0}})
     stack.create()
-    for earlier in ("generation", "files"):
+    for earlier in ("generation", "files", "login_user"):
         del stack.outs[earlier]
     del api.entities["instances", "default", "k3s1"]["config"]["user.pulumi.generation"]
     now = {"devices": {"eth0": ETH0, "root": {**ROOT, "pool": "another"}}, "lxd": {**endpoint, "machine": "4711"}}
@@ -825,6 +826,25 @@ def test_files_are_kept_as_given(endpoint: Json, api: LxdApi, nodes: Nodes) -> N
     stack.refresh()
     stack.update(files={path: "new\n"})
     assert nodes.content[path] == "new\n"
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_an_instance_keeps_the_user_of_its_image(endpoint: Json, api: LxdApi, nodes: Nodes, earlier: bool) -> None:
+    """Who logs in there, and whose keys are written, does not change with the image of nodes to come."""
+    path = "/home/ubuntu/.ssh/authorized_keys"
+    nodes.content = {"/etc/ssh/ssh_host_ed25519_key.pub": "ssh-ed25519 AAAA x", path: ""}
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "files": {"~/.ssh/authorized_keys": "ours\n"}})
+    stack.create()
+    if earlier:  # a version that did not keep it
+        del stack.outs["login_user"], api.entities["instances", "default", "k3s1"]["config"]["user.pulumi.login"]
+        stack.outs["files"] = {path: "ours\n"}
+        assert not stack.provider.diff("", stack.outs, stack.inputs()).changes, "an upgrade alone changes nothing"
+
+    outs = stack.update(login_user="debian", files={"~/.ssh/authorized_keys": "ours\nanother\n"})
+
+    assert (nodes.content[path], outs["login_user"]) == ("ours\nanother\n", "ubuntu")
+    assert (stack.refresh() or {})["login_user"] == "ubuntu"
+    assert stack.is_settled()
 
 
 def test_a_file_needs_its_folder(endpoint: Json) -> None:

@@ -45,6 +45,7 @@ INSTANCE = {
     "config": {},
     "devices": {},
     "files": {},
+    "login_user": "ubuntu",
     "generation": 1.0,
     "wait_for": ["ipv4"],
     "timeout_seconds": 600.0,
@@ -91,7 +92,7 @@ def test_good_inputs_pass_and_change_nothing(provider: Provider, inputs: dict[st
     assert (result.changes, result.replaces, result.delete_before_replace) == (False, [], True)
 
 
-IGNORED = {"instance": ("image", "timeout_seconds")}
+IGNORED = {"instance": ("image", "login_user", "timeout_seconds")}
 """By kind, what changes nothing about an entity that is there."""
 
 

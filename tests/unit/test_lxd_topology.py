@@ -129,7 +129,8 @@ def test_a_node_has_its_fixed_address_and_the_profile(name: str, address: str) -
             "eth0": {"type": "nic", "name": "eth0", "network": "lxdbr0", "ipv4.address": address},
             "root": {"type": "disk", "path": "/", "pool": "default"},
         },
-        "files": {"/home/ubuntu/.ssh/authorized_keys": f"{public_key(SSH_KEY)}\n{HOST_PUBLIC_KEY}\n"},
+        "files": {"~/.ssh/authorized_keys": f"{public_key(SSH_KEY)}\n{HOST_PUBLIC_KEY}\n"},
+        "login_user": "ubuntu",
         "generation": 1,
         "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
         "timeout_seconds": 600,
@@ -142,7 +143,7 @@ def test_who_may_enter_is_written_into_each_node_and_on_the_host() -> None:
     its = stack(values(authorizedKeys=[f"{key} me@laptop", public_key(SSH_KEY)]))
     written = f"{public_key(SSH_KEY)}\n{key}\n{HOST_PUBLIC_KEY}\n"
     for name in ("k3s1", "k3s2", "k3s3"):
-        assert its[name].inputs["files"] == {"/home/ubuntu/.ssh/authorized_keys": written}
+        assert its[name].inputs["files"] == {"~/.ssh/authorized_keys": written}
     ran = its["access-authorized-keys"].ran()
     assert (ran.file, ran.parameters) == ("authorized_keys.sh", ("root", "own", public_key(SSH_KEY), key))
     assert "preflight-host" in its.before(its["access-authorized-keys"])
