@@ -206,7 +206,7 @@ class K3sCluster(pulumi.ComponentResource):
                 Script("node_joined.sh", [node, str(limit)], limit + 60),
                 asked,
                 on(tokens, installed),
-                again=[its.identity],
+                again=[its.identity, authority],  # an agent has joined one cluster, and not its successor
             )
             its.in_cluster.set_result(joined)
             return joined
@@ -221,7 +221,7 @@ class K3sCluster(pulumi.ComponentResource):
 
         servers = [server.identity for server in args["servers"].values()]
         identity = ClusterIdentity(f"{name}-identity", servers, on(args["machine"], last))
-        self.control_plane = ControlPlane(asked, identity, identity.starter)
+        self.control_plane = ControlPlane(replace(asked, cluster=identity.starter), identity, identity.starter)
         on_server = remote.run(
             f"{name}-kubeconfig",
             Script("k3s_kubeconfig.sh"),

@@ -3,6 +3,12 @@
 name=$1
 await 60 "the Kubernetes API, to remove node $name" k3s kubectl get node "$name" --ignore-not-found -o name || exit 1
 [ -n "$await_seen" ] || exit 0
+servers() { k3s kubectl get nodes -l node-role.kubernetes.io/control-plane -o name; }
+await 60 "the cluster's servers, to remove node $name" servers || exit 1
+if [ "$await_seen" = "node/$name" ]; then
+    echo "$name is the only server: the cluster goes with it, there is none to leave" >&2 # etcd keeps its last member
+    exit 0
+fi
 ready() { k3s kubectl get node "$name" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
 k3s kubectl drain "$name" --ignore-daemonsets --delete-emptydir-data --force --timeout=120s >&2 </dev/null &
 drain=$!

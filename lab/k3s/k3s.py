@@ -24,6 +24,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -373,6 +374,11 @@ def start_node(children: Children, settings: argparse.Namespace, joined: Mapping
     authority = private(AGENT / "client-ca.crt", joined["clientCA"])
     server_authority = base64.b64encode(joined["serverCA"].encode()).decode()
     user = {"token": joined["bootstrapToken"]}
+    # k3s's agent gets its certificates from the server at each start; the kubelet would keep those of a former cluster.
+    known = AGENT / "kubelet.kubeconfig"
+    if known.exists() and server_authority not in known.read_text():
+        known.unlink()
+        shutil.rmtree(AGENT / "pki", ignore_errors=True)
     # By way of the port on which each node has the API, as in k3s.
     bootstrap = kubeconfig(AGENT / "bootstrap.kubeconfig", "https://127.0.0.1:6444", server_authority, user)
     config = {

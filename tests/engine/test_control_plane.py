@@ -87,3 +87,14 @@ def test_another_cilium_with_another_api_version(stack: World) -> None:
     assert len(objects()) == len(KINDS)
     assert stack.holds()
     stack.unchanged()
+
+
+def test_the_only_server_anew(stack: World) -> None:
+    """And with it the cluster: what was awaited in the former one is awaited again."""
+    stack.setting("nodes")["k3s1"]["generation"] = 2
+    operations = stack.up().operations
+    assert {operations[name] for name in ("k3s1", "cilium-release", *OBJECTS)} == {"replace"}
+    assert {"k3s2", "k3s3", "host-instance"}.isdisjoint(operations)
+    assert {operations[name] for name in ("k3s2-joined", "k3s3-joined", "cilium-crds")} == {"update"}
+    assert stack.holds()
+    stack.unchanged()

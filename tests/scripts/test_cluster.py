@@ -31,11 +31,12 @@ def test_says_which_nodes_there_are_instead(machine: Machine, answer: str) -> No
 
 
 def cluster(machine: Machine, nodes: str, drain: str = "", ready: str = "Unknown") -> None:
-    """A cluster whose nodes are the words of `nodes`, instances with the machine-id a1."""
+    """A cluster whose nodes are the words of `nodes`, the first its server, instances with the machine-id a1."""
     machine.write("state/nodes", "".join(f"node/{node}\n" for node in nodes.split()))
     machine.fake(
         "k3s",
         f"""case "$2 $3" in
+        "get nodes") head -n 1 "$STATE/nodes" ;;
         "get node")
             found=$(grep -x "node/$4" "$STATE/nodes") || exit 0
             case $* in *machineID*) echo a1 ;; *Ready*) echo {ready} ;; *) echo "$found" ;; esac ;;
@@ -53,6 +54,14 @@ def test_drains_a_node_then_removes_it_and_no_other(machine: Machine) -> None:
     assert machine.read("state/nodes") == "node/k3s1\nnode/k3s22\n"
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
     assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get"]
+
+
+def test_the_only_server_has_no_cluster_to_leave(machine: Machine) -> None:
+    """k3s never ends to take the last member out of etcd, and keeps the node object until it has."""
+    cluster(machine, "k3s1 k3s2", drain="exit 1", ready="True")
+    done = machine.run("node_remove.sh", "k3s1")
+    assert (done.returncode, machine.read("state/nodes")) == (0, "node/k3s1\nnode/k3s2\n")
+    assert "k3s1 is the only server: the cluster goes with it" in done.stderr
 
 
 def test_a_node_that_lives_and_cannot_be_drained_stays(machine: Machine) -> None:
