@@ -152,11 +152,11 @@ def secrets_secret(args: ResourceValidationArgs) -> Any:
 
 
 def data_protected(args: StackValidationArgs, report: ReportViolation) -> None:
-    bare = [
+    bare = sorted(
         f"{HOLDS_DATA[its.resource_type]} {its.name}"
         for its in args.resources
         if its.resource_type in HOLDS_DATA and not its.opts.protect
-    ]
+    )
     if bare:
         report(
             f"{', '.join(bare)}: the cluster's data is there, and nothing keeps a `destroy` or a changed name from "
