@@ -1,7 +1,8 @@
 """One lab for all files, which tell one story in the order of their names:
 
 configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), losses (and how status
-names what is broken), preflight (of another host), removal (all gone), restart_during_up (anew, behind UFW).
+names what is broken), preflight (of another host), removal (all gone), restart_during_up (anew, behind UFW). After
+them two with stacks of their own: servers and under_change.
 """
 
 import os
