@@ -35,7 +35,7 @@ def command(script: Script, user: str = "root") -> str:
     return line
 
 
-@pytest.mark.parametrize("file", sorted(path.name for path in SCRIPTS.iterdir() if path.name not in SHARED))
+@pytest.mark.parametrize("file", sorted(path.name for path in SCRIPTS.glob("*.*") if path.name not in SHARED))
 def test_the_whole_script_is_in_the_command_line_after_what_all_share(file: str) -> None:
     text = (SCRIPTS / file).read_text()
     line = command(Script(file, ["a b", "c"], seconds=7))
