@@ -21,8 +21,7 @@ CHANGES: dict[str, Any] = {
     "host.type": "g7-highmem-2",
     "host.authorizedUsers": ["somebody"],
     "host.adminCidrs": ["203.0.113.0/24"],
-    "lxd.image": "ubuntu:24.04",
-    "lxd.loginUser": "somebody",
+    "lxd.image": "local:debian-12",
     "lxd.project": "lab",
     "lxd.timeoutSeconds": 601,
     "lxd.storagePool.name": "fast",
@@ -72,6 +71,7 @@ CONTROL_PLANE: dict[str, Any] = {
 }
 OF_THE_CONTROL_PLANE = ("bgp.gracefulRestart", "bgp.restartTimeSeconds", "bgp.connectRetryTimeSeconds")
 ALSO: dict[str, dict[str, Any]] = {
+    "lxd.image": {"lxd.loginUser": "debian"},
     "hubble.relay": {"hubble.ui": False},
     "hubble.enabled": {"hubble.ui": False, "hubble.relay": False},
     "l7echo.enabled": {"cilium.kubeProxyReplacement": True},
@@ -80,11 +80,12 @@ ALSO: dict[str, dict[str, Any]] = {
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }
 """What must go with it; None: not set any more."""
-NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "lxd.loginUser", "protect"}
+NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "protect"}
 """Of what is there: they are for what is made from now on."""
 ELSEWHERE = {
     # test_machines.py and test_local.py
     "host": {"kind", "interfaces", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
+    "lxd": {"loginUser"},  # with the image
     "lxd.storagePool": {"driver"},  # refused
     "lxd.bridge": {"name", "address"},  # refused: test_nodes_anew.py
     "nodes.NAME": {"role", "address", "generation"},  # test_nodes_anew.py; another role is refused
