@@ -74,7 +74,7 @@ def node(pool: Props, network: Props, image: str, **inputs: Any) -> Props:
     }
     wait_for = ["ipv4", "cloud-init", "ssh-host-key"]
     defaults = {"name": "node1", "image": image, "profiles": ["default"], "devices": devices, "wait_for": wait_for}
-    return {**defaults, "files": {}, "generation": 1.0, "timeout_seconds": 60.0, **inputs}
+    return {**defaults, "files": {}, "login_user": "root", "generation": 1.0, "timeout_seconds": 60.0, **inputs}
 
 
 def test_pool(make: Make, query: Query) -> None:
