@@ -115,7 +115,7 @@ class K3sCluster(pulumi.ComponentResource):
         limit = args["timeout_seconds"]
         nodes = {**args["servers"], **args["agents"]}
         first, *others = args["servers"]
-        endpoint = f"cilium-bgp-{pulumi.get_stack()}-api"
+        endpoint = remote.api_endpoint(pulumi.get_stack())
         api_address = pulumi.Output.from_input(args["api_address"])
         self.api = api_address.apply(lambda address: f"https://{in_url(address)}:{args['api_port']}")
 

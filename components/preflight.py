@@ -19,11 +19,15 @@ class PreflightArgs(TypedDict):
     """What the stack will need there: preflight.sh's arguments from BRIDGE on."""
 
 
+def sudo_allowed(user: str) -> str:
+    """The line that lets a login user do what every step needs."""
+    return f"echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{user}"
+
+
 def no_sudo(user: str) -> str:
-    """What to say where a login user may not do what every step needs."""
+    """What to say where it may not."""
     return (
-        f"host.user {user} has no sudo without a password; every step needs root. Allow it there: "
-        f"echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{user}"
+        f"host.user {user} has no sudo without a password; every step needs root. Allow it there: {sudo_allowed(user)}"
     )
 
 

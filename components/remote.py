@@ -148,6 +148,11 @@ class Script:
         return MODULES.format(package | its) if its else ""
 
 
+def api_endpoint(stack: str) -> str:
+    """Name of the unit and files of a stack's endpoint of the API, on its host."""
+    return f"cilium-bgp-{stack}-api"
+
+
 def alone_as(name: str) -> str:
     """What alone.sh knows a resource's script by."""
     return f"{pulumi.get_stack()}.{name}"

@@ -23,15 +23,10 @@ from pulumi_policy import (
 )
 from pulumi_policy.proxy import UNKNOWN_STRING_VALUE, UnknownValueError
 
+from policy.kinds import COMMAND, FIREWALL, LINODE, LXD_INSTANCE, RELEASE, RUNNING
 from policy.prices import AS_OF, MONTHLY
 from settings import versions
 
-COMMAND = "command:remote:Command"
-FIREWALL = "linode:index/firewall:Firewall"
-LINODE = "linode:index/instance:Instance"
-LXD_INSTANCE = "pulumi-python:dynamic/lxd:Instance"
-RELEASE = "kubernetes:helm.sh/v3:Release"
-RUNNING = "pulumi-python:dynamic/cilium-bgp:Running"
 HOLDS_DATA = {LINODE: "the VM", LXD_INSTANCE: "node"}
 
 

@@ -18,13 +18,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from policy import kinds
 from policy.prices import AS_OF, MONTHLY
 from scripts import demo
 from scripts.preview import ROOT, run
 
 SAID = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted"}
-MACHINES = {"linode:index/instance:Instance": "VM", "pulumi-python:dynamic/lxd:Instance": "node"}
-VM = "linode:index/instance:Instance"
+MACHINES = {kinds.LINODE: "VM", kinds.LXD_INSTANCE: "node"}
 
 
 @dataclass
@@ -78,21 +78,21 @@ def interruptions(found: Sequence[Step]) -> Iterator[str]:
     """Why requests may fail, and for how long (docs/reliability.md has what was measured)."""
     for its in found:
         match its:
-            case Step(type="linode:index/instance:Instance", anew=True):
+            case Step(type=kinds.LINODE, anew=True):
                 yield f"for minutes, as {its.name} is made anew or goes, and everything on it"
-            case Step(type="linode:index/instance:Instance", operation="update") if "type" in its.changed:
+            case Step(type=kinds.LINODE, operation="update") if "type" in its.changed:
                 yield f"for minutes, as {its.name} restarts with another plan"
-            case Step(type="pulumi-python:dynamic/lxd:Instance", anew=True):
+            case Step(type=kinds.LXD_INSTANCE, anew=True):
                 yield f"for what runs on {its.name}, until its routes and pods are elsewhere (hold time)"
-            case Step(type="kubernetes:helm.sh/v3:Release", anew=True):
+            case Step(type=kinds.RELEASE, anew=True):
                 yield f"for minutes, as {its.name} goes, and the pods' network with it"
-            case Step(type="kubernetes:helm.sh/v3:Release", operation="update"):
+            case Step(type=kinds.RELEASE, operation="update"):
                 yield f"for seconds on each node, as {its.name} starts its agents anew"
             case Step(name="router-frr", operation="update" | "replace" | "delete"):
                 yield "for seconds, if the sessions' settings are others (router-frr)"
             case Step(kind="Service" | "Deployment", anew=True):
                 yield f"for {its.name}, which is made anew or goes"
-            case Step(type="linode:index/firewall:Firewall", anew=True):
+            case Step(type=kinds.FIREWALL, anew=True):
                 yield f"from outside, while {its.name} is made anew"
 
 
@@ -102,9 +102,9 @@ def first_line(found: Sequence[Step]) -> str:
         return "Nothing changes."
     parts = []
     for operation, word in SAID.items():
-        kinds = Counter(its.kind for its in changing if its.operation == operation)
-        listed = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in kinds.most_common())
-        parts.append(f"{kinds.total()} {word} ({listed})" if kinds else f"0 {word}")
+        counted = Counter(its.kind for its in changing if its.operation == operation)
+        listed = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counted.most_common())
+        parts.append(f"{counted.total()} {word} ({listed})" if counted else f"0 {word}")
     machines = [f"{its.name} {SAID[its.operation]}" for its in changing if its.type in MACHINES]
     stops = list(interruptions(changing))
     return (
@@ -115,7 +115,7 @@ def first_line(found: Sequence[Step]) -> str:
 
 def cost(found: Sequence[Step]) -> str | None:
     """None without a Linode."""
-    linodes = [its for its in found if its.type == VM]
+    linodes = [its for its in found if its.type == kinds.LINODE]
     if not linodes:
         return None
     unknown = sorted({plan for its in linodes for plan in its.plans if plan and plan not in MONTHLY})

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
 
 def watch(stack: Stack, seconds: float) -> None:
     """Look again and again, on a terminal, until Ctrl-C."""
-    from rich.live import Live  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415  no terminal, no need
+    from rich.live import Live  # noqa: PLC0415  no terminal, no need
 
     with suppress(KeyboardInterrupt), Live(auto_refresh=False, screen=True) as live:
         while True:

@@ -122,9 +122,8 @@ def k3s(on: On) -> Said:
             "most servers must run, or etcd has no leader: docs/operations.md says what to do without them",
         )
     elif error := failure(on.seen["endpoint"]) or on.seen["endpoint"]:
-        unit = f"cilium-bgp-{on.stack.name.rpartition('/')[2]}-api"
-        start = on.host(f"systemctl restart {unit}")
-        yield Finding(f"the API does not answer where the host passes it on ({unit}): {error}", f"start that: {start}")
+        what = f"the API does not answer where the host passes it on ({on.stack.endpoint}): {error}"
+        yield Finding(what, f"start that: {on.host(f'systemctl restart {on.stack.endpoint}')}")
 
 
 def cilium(on: On) -> Said:

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncssh
 
+from components.preflight import sudo_allowed
 from components.remote import Script
 from lxd_resources.endpoint import SOCKETS
 from lxd_resources.errors import AnotherMachineError
@@ -28,7 +29,7 @@ def look(stack: Stack) -> dict[str, Any] | Finding:
 
 async def ask(stack: Stack) -> dict[str, Any] | Finding:
     known = [json.dumps(stack.nodes), json.dumps(stack.addresses), *stack.http]
-    parameters = [":".join(SOCKETS), f"cilium-bgp-{stack.name.rpartition('/')[2]}-api", *known]
+    parameters = [":".join(SOCKETS), stack.endpoint, *known]
     script = Script("status.py", parameters, SECONDS, uses=("on_server.py", "proof.py"))
     # Of a name of its own: who else looks is not disturbed.
     words = script.words(stack.way["user"], f"status-{secrets.token_hex(4)}")
@@ -67,7 +68,7 @@ def why_failed(said: str, stack: Stack) -> Finding:
     if "sudo:" in said:
         return Finding(
             f"{user} has no sudo without a password on the host",
-            f"allow it there: echo '{user} ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/{user}",
+            f"allow it there: {sudo_allowed(user)}",
         )
     if "python3" in said and "not found" in said:
         return Finding("the host has no python3", f"`{stack.ssh} apt-get install -y python3-minimal`")

@@ -40,9 +40,9 @@ def text(stack: str, layers: list[Layer], *, fixes: bool) -> str:
 
 def coloured(stack: str, layers: list[Layer], *, fixes: bool) -> Any:
     """The same for a terminal: something that `rich` prints."""
-    from rich.console import Group  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415  no terminal, no need
-    from rich.table import Table  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
-    from rich.text import Text  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    from rich.console import Group  # noqa: PLC0415  no terminal, no need
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     table = Table.grid(padding=(0, 2))
     for layer in layers:
@@ -58,7 +58,7 @@ def coloured(stack: str, layers: list[Layer], *, fixes: bool) -> Any:
 def show(stack: str, layers: list[Layer], *, fixes: bool) -> None:
     """On standard output: in colours where that is a terminal."""
     if sys.stdout.isatty():
-        from rich.console import Console  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+        from rich.console import Console  # noqa: PLC0415
 
         Console().print(coloured(stack, layers, fixes=fixes))
     else:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.remote import api_endpoint
+
 ROOT = Path(__file__).parent.parent
 SIGNATURE = "4dabf18193072939515e22adb298388d"
 """The key that a secret has in an exported state."""
@@ -46,6 +48,11 @@ class Stack:
     def root(self) -> bool:
         """Whether it logs in as root."""
         return bool(self.way["user"] == "root")
+
+    @property
+    def endpoint(self) -> str:
+        """Name of the API's on the host."""
+        return api_endpoint(self.name.rpartition("/")[2])
 
     @property
     def ssh(self) -> str:

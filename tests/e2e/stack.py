@@ -56,9 +56,13 @@ class Fresh(Stack):
         self.listened = listened
 
 
+def up(*options: str) -> None:
+    assert stack.operate("up", "--yes", "--skip-preview", *options) == 0
+
+
 def unchanged() -> None:
     """A second `up` and a refresh change nothing."""
-    assert stack.operate("up", "--yes", "--skip-preview", "--expect-no-changes") == 0
+    up("--expect-no-changes")
     assert stack.operate("refresh", "--yes", "--skip-preview", "--expect-no-changes") == 0
 
 

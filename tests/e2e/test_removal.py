@@ -8,7 +8,7 @@ from lab import stack
 from tests.e2e import machine
 from tests.e2e.attack import listening_on_the_host
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import HOST, NODES, Fresh, Stack, ask, bgp_routes, check_nodes
+from tests.e2e.stack import HOST, NODES, Fresh, Stack, ask, bgp_routes, check_nodes, up
 
 pytestmark = pytest.mark.e2e
 
@@ -19,7 +19,7 @@ def test_a_dead_node_blocks_nothing(control_plane: Switched) -> None:
     stack.prepare("control-plane", left)
     touched = {step["urn"].rpartition("::")[2] for step in stack.preview_steps() if step["op"] not in ("same", "read")}
     assert not {name for name in touched if name.startswith(("k3s1", "k3s2"))}, "another node is touched"
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
+    up()
     lab = Stack()
     check_nodes(lab, left)
     for address in lab.outputs["load_balancer_ips"].values():

@@ -23,6 +23,7 @@ from tests.e2e.stack import (
     on_node,
     unchanged,
     until,
+    up,
 )
 
 pytestmark = pytest.mark.e2e
@@ -37,11 +38,11 @@ TLS = "/var/lib/rancher/k3s/server/tls"
 def lab() -> Stack:
     """The stack with three servers and two agents, and a marker object of before."""
     stack.prepare("control-plane", host="prepared")
-    assert stack.operate("up", "--yes", "--skip-preview") == 0  # changes nothing, where that test has run
+    up()  # changes nothing, where that test has run
     Stack().kubectl("create", "configmap", "marker")
     stack.configure("control-plane", tuple(ALL))
     started = time.monotonic()
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
+    up()
     print(f"two servers more in {time.monotonic() - started:.0f} s")
     return Stack()
 
@@ -79,7 +80,7 @@ def lose(*servers: str) -> None:
 
 def repair() -> float:
     started = time.monotonic()
-    assert stack.operate("up", "--yes", "--skip-preview", "--refresh") == 0
+    up("--refresh")
     return time.monotonic() - started
 
 

@@ -25,6 +25,7 @@ from tests.e2e.stack import (
     on_node,
     unchanged,
     until,
+    up,
 )
 
 pytestmark = pytest.mark.e2e
@@ -46,10 +47,6 @@ def told(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
         yield
     with capsys.disabled():
         print(f"{time.monotonic() - started:.0f} s, longest time without an answer: {gaps.longest:.1f} s", end=" ")
-
-
-def up() -> None:
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
 
 
 def configured(root: str, *path: str, value: object) -> None:
