@@ -241,20 +241,20 @@ class World:
 def processes() -> set[str]:
     """Arguments of all processes that there are."""
     found = set()
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):  # it has ended
-            found.add(file.read_text(errors="replace"))
+    for process in Path("/proc").iterdir():  # not glob: that fails where a process ends while it looks
+        with suppress(OSError):  # it has ended, or is none
+            found.add((process / "cmdline").read_text(errors="replace"))
     return found
 
 
 def kill(engine: int) -> None:
     """Kill the engine and all that it started, as an out-of-memory killer or a closed laptop would."""
     os.kill(engine, signal.SIGKILL)  # first: it would go on, and end by itself, without its children
-    for file in Path("/proc").glob("[0-9]*/stat"):
+    for process in Path("/proc").iterdir():
         with suppress(OSError):
-            id_, session = int(file.parent.name), int(file.read_text().rpartition(")")[2].split()[3])
-            if session == engine:
-                os.kill(id_, signal.SIGKILL)
+            text = (process / "stat").read_text()
+            if int(text.rpartition(")")[2].split()[3]) == engine:  # its session
+                os.kill(int(text.split()[0]), signal.SIGKILL)
 
 
 def operations(log: str) -> dict[str, str]:
