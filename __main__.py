@@ -176,6 +176,8 @@ cluster = K3sCluster(
         "gateway": str(gateway),
         "api_port": its.k3s.api_port,
         "timeout_seconds": its.k3s.timeout_seconds,
+        "drain_seconds": its.k3s.drain_timeout_seconds,
+        "agents_at_once": its.k3s.agents_at_once,
     },
 )
 on_cluster = pulumi.ResourceOptions(provider=cluster.provider)

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypedDict
 
 import pulumi
@@ -17,6 +18,7 @@ from components.cluster_identity import ClusterIdentity, ClusterTokens, Running
 from components.fingerprint import fingerprint
 from components.node import ControlPlane, Node
 from components.remote import Connection, Script, Servers
+from components.turns import Turns
 
 
 class K3sClusterArgs(TypedDict):
@@ -52,6 +54,10 @@ class K3sClusterArgs(TypedDict):
     """TCP port at both."""
     timeout_seconds: int
     """How long each node may take."""
+    drain_seconds: int
+    """How long a PodDisruptionBudget may hold up a node's drain."""
+    agents_at_once: int
+    """How many agents are changed at a time."""
 
 
 def settings(args: K3sClusterArgs) -> dict[str, Any]:
@@ -78,15 +84,27 @@ def config(args: K3sClusterArgs, name: str, address: str, api: str, *tokens: str
     common = settings(args)
     if name in args["servers"]:
         its |= {"agent-token": tokens[1], "tls-san": [api, args["gateway"]], **common}
-        return json.dumps(its, indent=1) + "\n"
-    # An agent asks for these at its start, and only then: another text is another start.
-    digest = hashlib.sha256(json.dumps(common, sort_keys=True).encode()).hexdigest()
-    return json.dumps(its | {"server": url(args)}, indent=1) + f"\n# of servers with settings {digest[:16]}\n"
+    else:
+        its["server"] = url(args)
+    # An agent asks for the servers' settings at its start, and only then: another text is another start.
+    servers = digest(json.dumps(common, sort_keys=True))
+    return json.dumps(its, indent=1) + f"\n# k3s {args['version']}, servers with settings {servers}\n"
 
 
 def url(args: K3sClusterArgs) -> str:
     """Of the API, for nodes."""
     return f"https://{args['gateway']}:{args['api_port']}"
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def stdin(args: K3sClusterArgs, node: str, known: Sequence[str]) -> str:
+    """What k3s_install.sh reads on `node`: its password, then config.yaml."""
+    address, api, passwords, token, agent_token, authority = known
+    tokens = (token, agent_token) if node in args["servers"] else (full_token(authority, "node", agent_token),)
+    return f"{password(passwords, node)}\n{config(args, node, address, api, *tokens)}"
 
 
 def password(of: str, name: str) -> str:
@@ -154,6 +172,7 @@ class K3sCluster(pulumi.ComponentResource):
         )
 
         installs: list[Command] = []
+        turns = Turns(args["agents_at_once"], args["host"])
 
         def join(node: str, *after: pulumi.Resource, authority: pulumi.Output[str] | str = "") -> Command:
             """Install k3s on the node and wait until the cluster knows it."""
@@ -167,19 +186,21 @@ class K3sCluster(pulumi.ComponentResource):
                 on(tokens, listening, *after),
             )
             # On the other servers: a node is removed even if it is dead, and before another one of its name is made.
-            drained = Script("node_remove.sh", [node], 600)
+            drained = Script("node_remove.sh", [node, str(args["drain_seconds"])], args["drain_seconds"] + 300)
             removal = remote.finalizer(node, drained, there, on(tokens, listening), subject=its.identity)
 
-            def stdin(known: Sequence[str]) -> str:
-                address, api, passwords, token, agent_token, ca = known
-                if role == "agent":
-                    text = config(args, node, address, api, full_token(ca, "node", agent_token))
-                else:
-                    text = config(args, node, address, api, token, agent_token)
-                return f"{password(passwords, node)}\n{text}"
-
             secrets = (tokens.passwords, tokens.token, tokens.agent_token)
-            told = pulumi.Output.all(its.address, api_address, *secrets, authority).apply(stdin)
+            told = pulumi.Output.all(its.address, api_address, *secrets, authority).apply(partial(stdin, args, node))
+
+            def aside(way: str, file: str, seconds: int) -> Script:
+                """The node leaves or returns: for the router on the host, and for the cluster."""
+                script = Script(file, [node, str(seconds)], seconds + 120)
+                return asked.asking(script, f"{node}-{way}").within("node_aside.sh", [way, its.address])
+
+            leave, back = (
+                aside("leave", "node_drain.sh", args["drain_seconds"]),
+                aside("return", "node_joined.sh", limit),
+            )
             installed = remote.run(
                 f"{node}-k3s-{role}",
                 Script(
@@ -197,16 +218,20 @@ class K3sCluster(pulumi.ComponentResource):
                     seconds=4 * limit,
                 ),
                 its.connection,
-                on(its.machine, prepared, removal, forgotten, *after),
+                pulumi.ResourceOptions.merge(
+                    on(its.machine, prepared, removal, forgotten, *after),
+                    pulumi.ResourceOptions(hooks=turns.hooks(node, leave, back)),
+                ),
                 stdin=pulumi.Output.secret(told),
             )
             installs.append(installed)
+            # Also when the node has returned already: this is what a run that was interrupted has left to do.
             joined = remote.run(
                 f"{node}-joined",
-                Script("node_joined.sh", [node, str(limit)], limit + 60),
-                asked,
+                back,
+                args["host"],
                 on(tokens, installed),
-                again=[its.identity, authority],  # an agent has joined one cluster, and not its successor
+                again=[its.identity, pulumi.Output.unsecret(told.apply(digest))],
             )
             its.in_cluster.set_result(joined)
             return joined

@@ -100,11 +100,15 @@ class Servers:
 
     def command(self, script: "Script", name: str, machine: pulumi.Input[str] = "") -> pulumi.Output[str]:
         """The command line for the host."""
+        return self.asking(script, name).command(self.user, name, machine)
+
+    def asking(self, script: "Script", name: str) -> "Script":
+        """What the host runs."""
         listed = f"/var/lib/cilium-bgp/{self.endpoint}.servers"
         words = script.words("root", name)
         which = [":".join(SOCKETS), listed, self.without, str(self.seconds), alone_as(name)]
         parameters = [*which, *words, *script.parameters]
-        return Script("on_server.py", parameters, script.seconds + self.seconds + 60).command(self.user, name, machine)
+        return Script("on_server.py", parameters, script.seconds + self.seconds + 60)
 
 
 @dataclass(frozen=True)
@@ -131,16 +135,22 @@ class Script:
 
         return pulumi.Output.all(user, machine, *self.parameters).apply(line)
 
-    def words(self, user: str, name: str, machine: str = "") -> list[str]:
+    def within(self, file: str, parameters: Sequence[pulumi.Input[str]]) -> "Script":
+        """A script that runs this one, which is the rest of its parameters."""
+        return Script(file, [*parameters, *self.program(), *self.parameters], self.seconds + 300)
+
+    def program(self) -> list[str]:
         """The script's text as an argument, so that standard input stays free for secrets; parameters come after."""
         text = (SCRIPTS / self.file).read_text()
         if self.file.endswith(".py"):
-            interpreter = ["python3", "-c", self.imported() + text]
-        else:
-            interpreter = ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
+            return ["python3", "-c", self.imported() + text]
+        return ["sh", "-c", (SCRIPTS / "lib.sh").read_text() + text, self.file]
+
+    def words(self, user: str, name: str, machine: str = "") -> list[str]:
+        """The program as root, alone and with its time limit."""
         sudo = [] if user == "root" else ["sudo", "-n"]
         text = (f"# on {machine}\n" if machine else "") + (SCRIPTS / "alone.sh").read_text()
-        return [*sudo, "timeout", "-k", "10", str(self.seconds), "sh", "-c", text, alone_as(name), *interpreter]
+        return [*sudo, "timeout", "-k", "10", str(self.seconds), "sh", "-c", text, alone_as(name), *self.program()]
 
     def imported(self) -> str:
         package = {"components": "", "components.scripts": ""}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lab import authority, images, machine, serve, store, systems
 from lab.machine import Machine
-from lab.programs import K3S_VERSION, program
+from lab.programs import K3S_NEXT, K3S_VERSION, program
 from lab.systems import System
 
 ADDRESS = "10.26.22.2"
@@ -46,14 +46,15 @@ def site() -> Path:
     def write(folder: Path) -> None:
         (folder / "get.k3s.io").mkdir()
         shutil.copyfile(HERE / "k3s" / "install.sh", folder / "get.k3s.io" / "index.html")
-        release = folder / "github.com/k3s-io/k3s/releases/download" / K3S_VERSION
-        release.mkdir(parents=True)
-        for name, source in _OWN.items():
-            shutil.copyfile(HERE / "k3s" / source, release / name)
-        for name, path in built.items():
-            os.link(path, release / name)
-        sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(release.iterdir())]
-        (release / "sha256sum-amd64.txt").write_text("".join(sums))
+        for version in (K3S_VERSION, K3S_NEXT):
+            release = folder / "github.com/k3s-io/k3s/releases/download" / version
+            release.mkdir(parents=True)
+            for name, source in _OWN.items():
+                (release / name).write_text((HERE / "k3s" / source).read_text().replace(K3S_VERSION, version))
+            for name, path in built.items():
+                os.link(path, release / name)
+            sums = [f"{_sha256(path)}  {path.name}\n" for path in sorted(release.iterdir())]
+            (release / "sha256sum-amd64.txt").write_text("".join(sums))
         _image_server(folder / "cloud-images.ubuntu.com" / "releases", node)
 
     return store.make("site", [str(built), str(node), HERE / "k3s", Path(__file__)], "5 s", write)

@@ -17,6 +17,8 @@ HERE = Path(__file__).resolve().parent
 KUBERNETES_VERSION = "v1.30.2"
 CILIUM_VERSION = "1.16.19"
 K3S_VERSION = f"{KUBERNETES_VERSION}+k3s1"
+K3S_NEXT = f"{KUBERNETES_VERSION}+k3s2"
+"""A release to upgrade to; the stand-in calls itself so, the programs in it are the same."""
 
 _KUBERNETES_FLAGS = (
     f"-X k8s.io/component-base/version.gitVersion={K3S_VERSION} "

@@ -170,6 +170,10 @@ class K3sSettings(_Model):
     """Network of the Services' cluster addresses, /12 to /28."""
     timeout_seconds: Seconds = 600
     """Wait for a node to become Ready, in seconds."""
+    drain_timeout_seconds: Seconds = 120
+    """How long a PodDisruptionBudget may hold up a node that is changed or removed, in seconds; then it is an error."""
+    agents_at_once: Count = 1
+    """How many agents are changed at a time, when k3s is upgraded. Servers go before, one at a time."""
 
 
 class BgpSettings(_Model):

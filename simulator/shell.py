@@ -272,6 +272,7 @@ class Shell:
             joined, passed = members(state), state.get("firewall", [])
             release = cilium(cluster)
             objects, pods = cluster.get("objects", {}), state.get("nodes", {})
+            aside = state.get("aside", [])
         hanging = memory.faults("hang")
         announced = release is not None and bgp.announces_pods(release.get("config") or {}, objects)
         agents = {
@@ -281,7 +282,8 @@ class Shell:
             if not {f"{node.name}/session", f"{node.name}/agent", "daemonset/cilium"} & set(hanging)
             if node.address in passed
         }
-        return bgp.sessions(conf, objects, release["config"] if release else {}, agents)
+        sessions = bgp.sessions(conf, objects, release["config"] if release else {}, agents)
+        return {address: [] if address in aside else routes for address, routes in sessions.items()}
 
     # On a node.
 
@@ -450,14 +452,35 @@ class Shell:
             }
         )
 
+    def node_aside_sh(self, stdin: str, way: str, address: str, *command: str) -> str:
+        with memory.opened("host") as state:
+            frr = state.get("frr", "")
+        used = {hop for hop, routes in self.sessions(frr).items() if routes}
+        with memory.opened("host") as state:
+            if way == "leave" and used - {address}:
+                state["aside"] = [*state.get("aside", []), address]
+        answer = self.run(program(list(command), 0), "")
+        with memory.opened("host") as state:
+            if way == "return" and (left := [hop for hop in state.pop("aside", []) if hop != address]):
+                state["aside"] = left
+        return answer
+
+    def node_drain_sh(self, stdin: str, name: str, limit: str) -> str:
+        with memory.opened("host") as state:
+            if len(members(state)) > 1:
+                state["cluster"]["cordoned"] = [*state["cluster"].get("cordoned", []), name]
+        return ""
+
     def node_joined_sh(self, stdin: str, name: str, limit: str) -> str:
         def seen() -> str:
             return "" if name in self.joined() else f'Error from server (NotFound): nodes "{name}" not found'
 
         await_(float(limit), f"node {name} in the cluster", seen)
+        with memory.opened("host") as state:
+            state["cluster"]["cordoned"] = [its for its in state["cluster"].get("cordoned", []) if its != name]
         return name
 
-    def node_remove_sh(self, stdin: str, name: str) -> str:
+    def node_remove_sh(self, stdin: str, name: str, limit: str) -> str:
         if self.cluster()["members"].keys() != {name}:  # else it goes with the cluster
             self.node_forget_sh(stdin, name, "")
         return ""
@@ -625,13 +648,17 @@ def called(command: str) -> Call:
 def parsed(words: list[str]) -> Call:
     if words[:3] != ["timeout", "-k", "10"]:
         raise ExitError(f"{shlex.join(words)[:40]!r}: not simulated; only the program's own scripts are", 127)
-    seconds, (interpreter, _, text, *rest) = words[3], words[8:]  # between them what keeps it alone
+    return program(words[8:], float(words[3]))  # between them what keeps it alone
+
+
+def program(words: list[str], seconds: float) -> Call:
+    interpreter, _, text, *rest = words
     if interpreter == "sh":
-        return Call(rest[0], rest[1:], float(seconds))
+        return Call(rest[0], rest[1:], seconds)
     file = next((file.name for file in SCRIPTS.glob("*.py") if text.endswith(file.read_text())), None)
     if file is None:  # before it may be what it imports
         raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
-    return Call(file, rest, float(seconds))
+    return Call(file, rest, seconds)
 
 
 def machine_id(instance: str) -> str:

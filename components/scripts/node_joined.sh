@@ -1,5 +1,5 @@
 # Wait until the cluster knows a node. It is Ready with the network only, which comes with Cilium: so that is awaited
-# where another node is.
+# where another node is. One that was drained for a change (node_drain.sh) takes pods again.
 # usage: node_joined.sh NAME SECONDS
 name=$1 limit=$2
 joined() {
@@ -14,4 +14,8 @@ await "$limit" "node $name in the cluster, Ready if others are" joined || {
     k3s kubectl get nodes -o wide >&2 || true
     exit 1
 }
+if [ -n "$(k3s kubectl get node "$name" -o 'jsonpath={.metadata.annotations.cilium-bgp/aside}')" ]; then
+    k3s kubectl uncordon "$name" >&2
+    k3s kubectl annotate node "$name" cilium-bgp/aside- >&2
+fi
 echo "$name"

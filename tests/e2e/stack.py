@@ -3,11 +3,14 @@
 import contextlib
 import json
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
+from lab import machine as lab_machine
 from lab import programs, stack, store
 from tests.e2e import machine
 
@@ -155,6 +158,25 @@ class Gaps:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+
+
+class Load:
+    """Asks an address 50 times a second meanwhile, from the host; `failed` are those without an answer within 2 s."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.asked = address, 0
+        self.failed: list[tuple[float, str]] = []
+
+    def __enter__(self) -> "Load":
+        command = ["lxc", "exec", "--project", lab_machine.PROJECT, HOST.name, "--", "python3", "-c"]
+        program = (Path(__file__).parent / "load.py").read_text()
+        pipe = subprocess.PIPE
+        self._asking = subprocess.Popen([*command, program, self.address], stdin=pipe, stdout=pipe, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        said = json.loads(self._asking.communicate(timeout=60)[0])
+        self.asked, self.failed = said["asked"], said["failed"]
 
 
 def until(seconds: float, what: str, holds: Any) -> float:

@@ -3,6 +3,9 @@
 The tests are one story and run in order.
 """
 
+import re
+from itertools import pairwise
+
 import pytest
 
 from scripts import graph
@@ -102,8 +105,18 @@ def test_exposure(stack: World) -> None:
 def test_versions_of_k3s_and_cilium(stack: World) -> None:
     stack.setting("k3s")["version"] = "v1.26.0+k3s1"
     stack.setting("cilium")["version"] = "1.13.4"
-    k3s = updates("k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent", "k3s-running")
+    installed = {"k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent"}
+    k3s = updates(*installed, *(f"k3s{number}-joined" for number in (1, 2, 3)), "k3s-running")
+    ran = len(stack.host.commands)
     assert stack.up().operations == k3s | updates("cilium-release", "cilium-running", *CHECKS, "exposure-urls")
+    turns = [
+        step for line in stack.host.commands[ran:] for step in re.findall(r"node_aside.sh (\w+) 10.26.23.1(\d)", line)
+    ]
+    began = [place for place, (way, _) in enumerate(turns) if way == "leave"]
+    assert len(began) == 3
+    assert turns[0] == ("leave", "1"), "servers first"
+    for place, following in pairwise(began):
+        assert ("return", turns[place][1]) in turns[place:following], "one at a time"
 
 
 def test_a_node_comes_and_another_goes(stack: World) -> None:

@@ -14,10 +14,17 @@ from tests.scripts.machine import Machine
     ],
 )
 def test_waits_until_a_node_has_joined_and_is_ready_where_others_are(machine: Machine, first: str, then: str) -> None:
-    machine.fake("k3s", f"[ -e \"$STATE/asked\" ] && echo '{then}' && exit; : >\"$STATE/asked\"; echo '{first}'")
+    machine.fake(
+        "k3s",
+        f"""case $* in *aside}}) exit ;; esac
+        [ -e "$STATE/asked" ] && echo '{then}' && exit; : >"$STATE/asked"; echo '{first}'""",
+    )
     done = machine.run("node_joined.sh", "k3s2", "5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2\n", "")
-    assert [line for line in machine.ran if line.startswith("k3s")] == ["k3s kubectl get nodes --no-headers"] * 2
+    assert machine.ran.count("k3s kubectl get nodes --no-headers") == 2
+    assert not [line for line in machine.ran if line.startswith("k3s kubectl uncordon")], (
+        "somebody may have cordoned it"
+    )
 
 
 @pytest.mark.parametrize("answer", ["echo 'connection refused'; exit 1", "echo 'k3s1 NotReady'"])
@@ -68,8 +75,90 @@ def test_a_node_that_lives_and_cannot_be_drained_stays(machine: Machine) -> None
     cluster(machine, "k3s1 k3s2", drain="exit 1", ready="True")
     done = machine.run("node_remove.sh", "k3s2")
     assert done.returncode == 1
-    assert "k3s2 could not be drained within 120 s, and it lives: a PodDisruptionBudget may refuse." in done.stderr
+    assert "k3s2 could not be drained within 120 s (k3s.drainTimeoutSeconds), and it lives: a Pod" in done.stderr
     assert machine.read("state/nodes") == "node/k3s1\nnode/k3s2\n"
+
+
+def two(machine: Machine, *nodes: str, drain: str = ":") -> None:
+    """Nodes as kubectl lists them: NAME|unschedulable|Ready|aside."""
+    listed = "\n".join(nodes)
+    machine.fake("k3s", f"""case $2 in get) echo '{listed}' ;; drain) {drain} ;; esac""")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "does"),
+    [
+        (["k3s1||True|", "k3s2||True|"], ["annotate", "drain"]),
+        (["k3s1||True|", "k3s2|true|True|true"], ["drain"]),  # again, after a run that was cut off
+        (["k3s1||True|", "k3s2|true|True|"], ["drain"]),  # cordoned by somebody, and stays so
+        (["k3s1||True|", "k3s2||Unknown|"], []),
+        (["k3s1||True|"], []),
+        (["k3s1||Unknown|", "k3s2||True|"], []),  # its pods have nowhere to go
+        (["k3s1|true|True|", "k3s2||True|"], []),
+    ],
+)
+def test_a_node_that_will_be_changed_is_drained_if_there_is_another(
+    machine: Machine, nodes: list[str], does: list[str]
+) -> None:
+    two(machine, *nodes)
+    assert machine.run("node_drain.sh", "k3s2", "7").returncode == 0
+    ran = [line.split()[2] for line in machine.ran if line.startswith("k3s ")]
+    assert [verb for verb in ran if verb != "get"] == does
+
+
+def test_one_that_cannot_be_drained_is_left_as_it_was(machine: Machine) -> None:
+    two(machine, "k3s1||True|", "k3s2||True|", drain="echo 'violate the disruption budget' >&2; exit 1")
+    done = machine.run("node_drain.sh", "k3s2", "7")
+    assert done.returncode == 1
+    assert (
+        "k3s2 could not be drained within 7 s (k3s.drainTimeoutSeconds); a PodDisruptionBudget may refuse."
+        in done.stderr
+    )
+    assert "k3s kubectl uncordon k3s2" in machine.ran
+    assert "k3s kubectl annotate node k3s2 cilium-bgp/aside-" in machine.ran
+
+
+def router(machine: Machine, *hops: str) -> None:
+    """Of the host: takes a node's routes from the kernel as long as its route-map refuses them."""
+    machine.write("state/out")
+    lines = "\n".join(f"nexthop via {hop} dev lxdbr0 weight 1" for hop in hops)
+    machine.fake("ip", f"""echo '{lines}' | grep -vF "via $(cat "$STATE/out") " """)
+    machine.fake(
+        "vtysh",
+        """case $* in
+        *"show running-config") [ ! -s "$STATE/out" ] || echo "route-map NODE-$(cat "$STATE/out") deny 5" ;;
+        *" -c route-map NODE-"*) out=${4#route-map NODE-}; echo "${out% deny 5}" >"$STATE/out" ;;
+        *" -c no route-map NODE-"*) : >"$STATE/out" ;;
+        *"show bgp neighbors"*) echo '  BGP state = Established, up for 00:00:09' ;;
+        esac""",
+    )
+
+
+def test_a_node_leaves_the_routes_before_its_pods_and_returns_after_them(machine: Machine) -> None:
+    router(machine, "10.26.23.11", "10.26.23.12")
+    machine.fake("pods", 'cat "$STATE/out"')
+    done = machine.run("node_aside.sh", "leave", "10.26.23.12", "pods")
+    assert (done.returncode, done.stdout) == (0, "10.26.23.12\n"), done.stderr
+    done = machine.run("node_aside.sh", "return", "10.26.23.12", "pods")
+    assert (done.returncode, done.stdout) == (0, "10.26.23.12\n"), done.stderr
+    assert machine.read("state/out") == ""
+
+
+def test_one_whose_pods_stay_is_let_in_again(machine: Machine) -> None:
+    router(machine, "10.26.23.11", "10.26.23.12")
+    machine.fake("pods", "exit 1")
+    assert machine.run("node_aside.sh", "leave", "10.26.23.12", "pods").returncode == 1
+    assert machine.read("state/out") == ""
+
+
+@pytest.mark.parametrize("hops", [["10.26.23.12"], [], ["10.26.23.11"]])
+def test_the_only_way_stays_open(machine: Machine, hops: list[str]) -> None:
+    router(machine, *hops)
+    machine.fake("pods")
+    for way in ("leave", "return"):
+        done = machine.run("node_aside.sh", way, "10.26.23.12", "pods")
+        assert done.returncode == 0, done.stderr
+    assert not [line for line in machine.ran if line.startswith("vtysh -c configure")]
 
 
 @pytest.mark.parametrize(("machine_id", "left"), [("a1", "node/k3s1\nnode/k3s2\n"), ("b2", "node/k3s1\n")])

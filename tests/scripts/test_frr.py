@@ -129,6 +129,27 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.close()
 
 
+def test_a_node_leaves_the_routes_with_its_session_up_and_returns(host: Host) -> None:
+    assert host.configure().returncode == 0
+    for number in (11, 12):
+        host.node(number)
+        host.announce(number, "10.26.23.32/32")
+    eventually(lambda: host.hops("10.26.23.32") == {"10.26.23.11", "10.26.23.12"})
+    aside = ("node_aside.sh", "leave", "10.26.23.12", "ip", "-4", "route", "show", "proto", "bgp")
+    done = host.script(*aside)
+    assert done.returncode == 0, done.stderr
+    assert "10.26.23.11" in done.stdout
+    assert "10.26.23.12" not in done.stdout, "its pods are moved when nothing comes by it any more"
+    assert host.established(11, 12)
+    assert host.script(*aside).returncode == 0, "again, after a run that was cut off"
+    done = host.script("node_aside.sh", "leave", "10.26.23.11", "true")
+    assert done.returncode == 0, done.stderr
+    assert host.hops("10.26.23.32") == {"10.26.23.11"}, "the only way stays open"
+    done = host.script("node_aside.sh", "return", "10.26.23.12", "true")
+    assert done.returncode == 0, done.stderr
+    assert host.hops("10.26.23.32") == {"10.26.23.11", "10.26.23.12"}
+
+
 def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host: Host) -> None:
     done = host.configure()
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{GATEWAY}\n", "")

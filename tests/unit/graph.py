@@ -97,6 +97,8 @@ class Ran:
     """From the host, on whichever server answers."""
     without: str = ""
     """What it does where no server has ever run."""
+    aside: str = ""
+    """Whether the node leaves or returns around it."""
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,14 @@ def taken_apart(command: str) -> Ran:
         del words[:2]
     timeout, _, _, seconds, *alone = words[:8]
     interpreter, _, text, *rest = words[8:]
+    aside = ""
+    if rest[:1] == ["node_aside.sh"] and len(rest) > 3:
+        _, aside, _, interpreter, _, text, *rest = rest
     if timeout != "timeout" or not alone[2].endswith((ROOT / "components/scripts/alone.sh").read_text()):
         raise ValueError(f"not bounded, or not alone: {words[:3]}")
     if text == (ROOT / "components/scripts/on_server.py").read_text():
         its = taken_apart(shlex.join(rest[5:]))
-        return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[2])
+        return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[2], aside=aside)
     if interpreter == "python3":  # which knows no name for a text that it is given; the text does
         rest.insert(0, text.partition("\nusage: ")[2].partition(" ")[0])
     file, *parameters = rest

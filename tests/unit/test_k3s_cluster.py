@@ -116,21 +116,28 @@ def test_agents_come_after_the_server_and_not_after_each_other() -> None:
     assert not {name for name in before if name.startswith("k3s2")}
 
 
+def test_a_node_that_is_changed_leaves_before_and_returns_after() -> None:
+    leaves = {"before_update": ["k3s2-leaves"], "after_update": ["k3s2-returns"], "on_error": ["k3s2-stays"]}
+    assert dev()["k3s2-k3s-agent"].hooks == leaves
+
+
 def test_an_agent_starts_again_when_the_servers_settings_change() -> None:
     def text(**settings: Any) -> str:
         return stdin(stack(values(**settings)), "k3s2-k3s-agent")[1]
 
     assert text(cilium={"kubeProxyReplacement": True}) != text(), "it asks for them once, at its start"
     assert text(k3s={"timeoutSeconds": 7}) == text()
+    assert text(k3s={"version": "v1.25.10+k3s1"}) != text(), "which tells that it has to be drained"
 
 
 def test_a_member_that_leaves_is_drained_by_whichever_server_answers() -> None:
     for name, role in (("k3s1", "server"), ("k3s2", "agent")):
         joined = dev()[f"{name}-joined"]
         assert (joined.ran().file, joined.ran().parameters) == ("node_joined.sh", (name, "600"))
+        assert joined.ran().aside == "return", "what an interrupted run has left to do"
         assert joined.ran().seconds > 600
         removal = dev()[f"{name}-finalizer"]
-        assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", (name,))
+        assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", (name, "120"))
         assert removal.ran("command").on_server
         assert plain(joined.inputs["connection"])["host"] == HOST_ADDRESS
         assert joined.deleted_with == removal.deleted_with == dev()["k3s-tokens"].urn, "a cluster drains nobody"

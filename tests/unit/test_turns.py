@@ -1,0 +1,83 @@
+"""A node leaves, is changed and returns before the next one; where one fails the others stay as they are."""
+
+import asyncio
+from typing import Any
+
+import pulumi
+import pytest
+
+from components import remote
+from components.remote import Connection, Script
+from components.turns import Turns
+
+HOST = Connection(host="192.0.2.10", private_key="", host_key="")
+
+
+class Its:
+    """What the engine tells a hook."""
+
+    def __init__(self, old: str = "v1", new: str = "v2") -> None:
+        self.old_inputs, self.new_inputs = {"stdin": old}, {"stdin": new}
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    steps: list[str] = []
+
+    async def run_now(name: str, script: Script, _: Connection) -> None:
+        if script.file == "fails":
+            raise RuntimeError("a PodDisruptionBudget")
+        steps.append(name)
+
+    monkeypatch.setattr(remote, "run_now", run_now)
+    for kind in ("ResourceHook", "ErrorHook"):
+        monkeypatch.setattr(pulumi, kind, lambda _, function: function)
+    return steps
+
+
+def hooks(its: Turns, node: str, leave: str = "leave") -> dict[str, Any]:
+    made = its.hooks(node, Script(leave), Script("back"))
+    found = {"before": made.before_update, "after": made.after_update, "error": made.on_error}
+    return {key: each[0] for key, each in found.items() if each}
+
+
+async def change(steps: list[str], its: Turns, node: str, **what: Any) -> None:
+    hook = hooks(its, node)
+    await hook["before"](Its(**what))
+    steps.append(node)
+    await asyncio.sleep(0)
+    await hook["after"](Its(**what))
+
+
+@pytest.mark.parametrize(("size", "first"), [(1, ["a-leaves", "a", "a-returns"]), (2, ["a-leaves", "a", "b-leaves"])])
+def test_so_many_at_a_time(said: list[str], size: int, first: list[str]) -> None:
+    async def run() -> None:
+        its = Turns(size, HOST)
+        await asyncio.gather(*(change(said, its, node) for node in "abc"))
+
+    asyncio.run(run())
+    assert said[:3] == first
+    assert len(said) == 9
+
+
+def test_what_changes_nothing_takes_no_turn(said: list[str]) -> None:
+    asyncio.run(change(said, Turns(1, HOST), "a", old="v1", new="v1"))
+    assert said == ["a"]
+
+
+@pytest.mark.parametrize("where", ["drain", "change"])
+def test_after_one_that_failed_no_other_is_touched(said: list[str], where: str) -> None:
+    async def run() -> None:
+        its = Turns(1, HOST)
+        hook = hooks(its, "a", "fails" if where == "drain" else "leave")
+        if where == "drain":
+            with pytest.raises(RuntimeError, match="PodDisruptionBudget"):
+                await hook["before"](Its())
+        else:
+            await hook["before"](Its())
+            assert hook["error"](None) is False, "not tried again"
+        with pytest.raises(RuntimeError, match="b is left as it is, since the change of a has failed"):
+            await hooks(its, "b")["before"](Its())
+
+    asyncio.run(run())
+    assert "b-leaves" not in said
