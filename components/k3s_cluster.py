@@ -185,22 +185,26 @@ class K3sCluster(pulumi.ComponentResource):
                 there,
                 on(tokens, listening, *after),
             )
+
+            def aside(way: str, file: str, seconds: int, servers: Servers) -> Script:
+                """The node leaves or returns: for the router on the host, and for the cluster."""
+                script = Script(file, [node, str(seconds)], seconds + 300)
+                return servers.asking(script, f"{node}-{way}").within("node_aside.sh", [way, its.address])
+
             # On the other servers: a node is removed even if it is dead, and before another one of its name is made.
-            drained = Script("node_remove.sh", [node, str(args["drain_seconds"])], args["drain_seconds"] + 300)
-            removal = remote.finalizer(node, drained, there, on(tokens, listening), subject=its.identity)
+            removed = aside("leave", "node_remove.sh", args["drain_seconds"], there)
+            removal = remote.finalizer(node, removed, args["host"], on(tokens, listening), subject=its.identity)
+            # The change of a server may be what makes it answer again; an agent's needs one that does.
+            leave = aside(
+                "leave",
+                "node_drain.sh",
+                args["drain_seconds"],
+                replace(asked, without="pass") if role == "server" else asked,
+            )
+            back = aside("return", "node_joined.sh", limit, asked)
 
             secrets = (tokens.passwords, tokens.token, tokens.agent_token)
             told = pulumi.Output.all(its.address, api_address, *secrets, authority).apply(partial(stdin, args, node))
-
-            def aside(way: str, file: str, seconds: int) -> Script:
-                """The node leaves or returns: for the router on the host, and for the cluster."""
-                script = Script(file, [node, str(seconds)], seconds + 120)
-                return asked.asking(script, f"{node}-{way}").within("node_aside.sh", [way, its.address])
-
-            leave, back = (
-                aside("leave", "node_drain.sh", args["drain_seconds"]),
-                aside("return", "node_joined.sh", limit),
-            )
             installed = remote.run(
                 f"{node}-k3s-{role}",
                 Script(
@@ -279,7 +283,9 @@ class K3sCluster(pulumi.ComponentResource):
             identity.starter,
             on(identity, *members),
         )
-        self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(list)
+        self.joined = pulumi.Output.all(*(member.stdout for member in members)).apply(
+            lambda said: [its.split()[0] for its in said]
+        )
         self.fingerprint = fingerprint(*(part for its in installs for part in (its.create, its.stdin)))
         self.register_outputs({"api": self.api, "joined": self.joined})
 

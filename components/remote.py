@@ -87,8 +87,9 @@ class Servers:
     """SSH to the host, which knows its servers by name (`k3s_endpoint.sh`)."""
     endpoint: str
     """Name of the unit and files of the API's endpoint there."""
-    without: Literal["wait", "skip"] = "wait"
-    """What to do where no server has ever run; a skipped script prints nothing."""
+    without: Literal["wait", "skip", "pass"] = "wait"
+    """What to do where no server has ever run (`skip`), or none answers in time (`pass`): to go on without the script,
+    which prints nothing then."""
     seconds: int = 120
     """How long a server is waited for."""
     cluster: pulumi.Input[str] | None = None

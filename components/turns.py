@@ -1,11 +1,14 @@
 """Nodes that run are changed a few at a time."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 
 from components import remote
 from components.remote import Connection, Script
+from lxd_resources.endpoint import is_elsewhere
 
 
 class Turns:
@@ -23,10 +26,14 @@ class Turns:
         self._failed = ""
 
     def hooks(self, node: str, leave: Script, back: Script) -> pulumi.ResourceHookBinding:
-        """For the command that changes `node`: its standard input tells whether there is something to change."""
+        """For the command that changes `node`: its standard input tells whether there is something to change.
+
+        Where another machine has taken the node's place there is nothing to leave, nor perhaps a cluster to ask.
+        """
 
         async def before(its: pulumi.ResourceHookArgs) -> None:
-            if (its.old_inputs or {}).get("stdin") == (its.new_inputs or {}).get("stdin"):
+            old, new = await plain(its.old_inputs), await plain(its.new_inputs)
+            if old["stdin"] == new["stdin"] or is_elsewhere(old["connection"], new["connection"]):
                 return
             await self._free.acquire()
             self._aside.add(node)
@@ -62,3 +69,8 @@ class Turns:
             self._aside.remove(node)
             self._failed = self._failed or (node if failed else "")
             self._free.release()
+
+
+async def plain(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a command reads and where it runs, as a hook is told (Pulumi 3.259): each secret is an Output of its own."""
+    return {key: await pulumi.Output.from_input((inputs or {})[key]).future() for key in ("stdin", "connection")}

@@ -1,5 +1,6 @@
-# Take a node out of the host's routes, then move its pods away; or, when that is done, let it in again.
-# usage: node_aside.sh leave|return ADDRESS COMMAND…     (COMMAND: what else leaving or returning takes)
+# Take a node out of the host's routes, then move its pods away; or, when it is back, let it in again.
+# usage: node_aside.sh leave|return ADDRESS COMMAND…
+# COMMAND: what else leaving or returning takes. On return it prints "NAME Ready" of a node that can have a session.
 way=$1 address=$2
 shift 2
 
@@ -20,13 +21,17 @@ out() {
     fi
 }
 in_() {
-    if is_out; then
-        established() { vtysh -c "show bgp neighbors $address" | grep -F 'BGP state = Established'; }
-        await 120 "the session with $address" established || exit 1
-        told no route-map "NODE-$address" deny 5
-        await 30 "routes by $address" used || exit 1
-    fi
+    if is_out; then told no route-map "NODE-$address" deny 5; fi
 }
+# Where nobody has one either, its sessions wait for what comes later in this run: a password, another ASN, Cilium.
+established() {
+    vtysh -c 'show bgp neighbors' | awk -v address="$address" '
+        /^BGP neighbor is / { gsub(/[*,]/, "", $4); neighbor = $4 }
+        /BGP state = Established/ { any = 1; if (neighbor == address) its = 1 }
+        /BGP state = / { print neighbor ": " $0 }
+        END { exit any && !its }'
+}
+as_others() { used || ! hops | grep -v "^via $address\$"; }
 
 if [ "$way" = leave ]; then
     out
@@ -35,6 +40,14 @@ if [ "$way" = leave ]; then
         exit 1
     }
 else
-    "$@"
+    said=$("$@")
+    echo "$said"
     in_
+    case $said in *' Ready')
+        if command -v vtysh >/dev/null; then
+            await 120 "the session with $address, as other nodes have one" established || exit 1
+            await 30 "routes by $address, as by other nodes" as_others || : # it may have none
+        fi
+        ;;
+    esac
 fi

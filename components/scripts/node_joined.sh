@@ -1,5 +1,6 @@
 # Wait until the cluster knows a node. It is Ready with the network only, which comes with Cilium: so that is awaited
 # where another node is. One that was drained for a change (node_drain.sh) takes pods again.
+# Prints its name and whether it is Ready.
 # usage: node_joined.sh NAME SECONDS
 name=$1 limit=$2
 joined() {
@@ -14,8 +15,9 @@ await "$limit" "node $name in the cluster, Ready if others are" joined || {
     k3s kubectl get nodes -o wide >&2 || true
     exit 1
 }
+ready=$(echo "$await_seen" | awk -v name="$name" '$1 == name { print($2 ~ /^Ready/ ? "Ready" : "NotReady") }')
 if [ -n "$(k3s kubectl get node "$name" -o 'jsonpath={.metadata.annotations.cilium-bgp/aside}')" ]; then
     k3s kubectl uncordon "$name" >&2
     k3s kubectl annotate node "$name" cilium-bgp/aside- >&2
 fi
-echo "$name"
+echo "$name $ready"

@@ -3,8 +3,8 @@
 usage: on_server.py SOCKETS LIST WITHOUT SECONDS NAME COMMAND…
 SOCKETS: where LXD's may be on this host, with colons between. LIST: file with the servers, NAME=ADDRESS, each in the
 project where an instance has that address. WITHOUT: what to do where no server has ever run, or none is left: `wait`,
-or `skip` (there is nothing to ask). SECONDS: how long a server is waited for. NAME: under which alone.sh, in the
-command, knows it on the server.
+or `skip` (there is nothing to ask); `pass`: where none answers in time, which may be what is about to be mended.
+SECONDS: how long a server is waited for. NAME: under which alone.sh, in the command, knows it on the server.
 """
 
 import http.client
@@ -121,7 +121,11 @@ def main(arguments: list[str]) -> int:
         if without == "skip" and not begun:
             return 0
         if time.monotonic() > end:
-            sys.exit(f"no server of the cluster answers within {float(seconds):.0f} s; last seen: {said}")
+            silent = f"no server of the cluster answers within {float(seconds):.0f} s; last seen: {said}"
+            if without != "pass":
+                sys.exit(silent)
+            print(silent, file=sys.stderr)
+            return 0
         time.sleep(2)
 
     def stop(*_: object) -> None:

@@ -6,21 +6,23 @@ from tests.scripts.machine import Machine
 
 
 @pytest.mark.parametrize(
-    ("first", "then"),
+    ("first", "then", "ready"),
     [
-        ("k3s1 NotReady", "k3s1 NotReady\nk3s2 NotReady"),  # as without a network
-        ("k3s1 Ready\nk3s22 Ready", "k3s1 NotReady\nk3s2 Ready,SchedulingDisabled"),
-        ("k3s1 Ready\nk3s2 NotReady", "k3s1 Ready\nk3s2 Ready"),
+        ("k3s1 NotReady", "k3s1 NotReady\nk3s2 NotReady", "NotReady"),  # as without a network
+        ("k3s1 Ready\nk3s22 Ready", "k3s1 NotReady\nk3s2 Ready,SchedulingDisabled", "Ready"),
+        ("k3s1 Ready\nk3s2 NotReady", "k3s1 Ready\nk3s2 Ready", "Ready"),
     ],
 )
-def test_waits_until_a_node_has_joined_and_is_ready_where_others_are(machine: Machine, first: str, then: str) -> None:
+def test_waits_until_a_node_has_joined_and_is_ready_where_others_are(
+    machine: Machine, first: str, then: str, ready: str
+) -> None:
     machine.fake(
         "k3s",
         f"""case $* in *aside}}) exit ;; esac
         [ -e "$STATE/asked" ] && echo '{then}' && exit; : >"$STATE/asked"; echo '{first}'""",
     )
     done = machine.run("node_joined.sh", "k3s2", "5")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"k3s2 {ready}\n", "")
     assert machine.ran.count("k3s kubectl get nodes --no-headers") == 2
     assert not [line for line in machine.ran if line.startswith("k3s kubectl uncordon")], (
         "somebody may have cordoned it"
@@ -129,9 +131,17 @@ def router(machine: Machine, *hops: str) -> None:
         *"show running-config") [ ! -s "$STATE/out" ] || echo "route-map NODE-$(cat "$STATE/out") deny 5" ;;
         *" -c route-map NODE-"*) out=${4#route-map NODE-}; echo "${out% deny 5}" >"$STATE/out" ;;
         *" -c no route-map NODE-"*) : >"$STATE/out" ;;
-        *"show bgp neighbors"*) echo '  BGP state = Established, up for 00:00:09' ;;
+        *"show bgp neighbors"*) cat "$STATE/neighbors" ;;
         esac""",
     )
+    sessions(machine, *hops)
+
+
+def sessions(machine: Machine, *up: str, down: str = "10.26.23.19") -> None:
+    """What the router says of its neighbors."""
+    states = dict.fromkeys(up, "Established, up for 00:00:09") | {down: "Active"}
+    lines = "".join(f"BGP neighbor is {peer}, remote AS 64512\n  BGP state = {its}\n" for peer, its in states.items())
+    machine.write("state/neighbors", lines)
 
 
 def test_a_node_leaves_the_routes_before_its_pods_and_returns_after_them(machine: Machine) -> None:
@@ -149,6 +159,33 @@ def test_one_whose_pods_stay_is_let_in_again(machine: Machine) -> None:
     machine.fake("pods", "exit 1")
     assert machine.run("node_aside.sh", "leave", "10.26.23.12", "pods").returncode == 1
     assert machine.read("state/out") == ""
+
+
+@pytest.mark.parametrize(
+    ("ready", "up", "waits"),
+    [
+        ("Ready", ["10.26.23.11"], True),
+        ("Ready", ["10.26.23.11", "10.26.23.12"], False),
+        ("Ready", [], False),  # all wait for what comes later in the run, another password perhaps
+        ("NotReady", ["10.26.23.11"], False),  # of another cluster, which has no Cilium yet
+    ],
+)
+def test_a_node_is_back_with_its_session_if_it_can_have_one(
+    machine: Machine, ready: str, up: list[str], waits: bool
+) -> None:
+    router(machine, "10.26.23.11", "10.26.23.12")
+    sessions(machine, *up, down="10.26.23.19" if "10.26.23.12" in up else "10.26.23.12")
+    machine.write("state/out", "10.26.23.12")
+    machine.fake("pods", f"echo k3s2 {ready}")
+    machine.hurry()
+    done = machine.run("node_aside.sh", "return", "10.26.23.12", "pods")
+    assert done.stdout == f"k3s2 {ready}\n"
+    assert machine.read("state/out") == "", "let in, also when its session is awaited"
+    if waits:
+        assert done.returncode == 1
+        assert "the session with 10.26.23.12, as other nodes have one: not within 120 s; last seen: " in done.stderr
+    else:
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("hops", [["10.26.23.12"], [], ["10.26.23.11"]])

@@ -187,6 +187,15 @@ def test_a_cluster_that_does_not_answer_is_not_one_that_never_was(lxd: Lxd, begu
     assert ask(lxd, "true", without="skip").returncode == 1
 
 
+def test_what_may_be_mended_by_what_comes_next_is_no_obstacle(lxd: Lxd) -> None:
+    lxd.begun = {"k3s1"}
+    done = ask(lxd, "true", without="pass")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "no server of the cluster answers within 1 s" in done.stderr
+    lxd.ready = {"k3s1"}
+    assert ask(lxd, "false", without="pass").returncode == 1
+
+
 def test_what_it_has_started_in_a_server_ends_with_it(lxd: Lxd, tmp_path: Path) -> None:
     lxd.ready = {"k3s1"}
     which = [str(lxd.server_address), str(tmp_path / "servers"), "wait", "9", "dev.it"]

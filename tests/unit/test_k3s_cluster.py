@@ -139,6 +139,7 @@ def test_a_member_that_leaves_is_drained_by_whichever_server_answers() -> None:
         removal = dev()[f"{name}-finalizer"]
         assert (removal.ran("command").file, removal.ran("command").parameters) == ("node_remove.sh", (name, "120"))
         assert removal.ran("command").on_server
+        assert removal.ran("command").aside == "leave", "nothing comes by it any more when its pods are moved"
         assert plain(joined.inputs["connection"])["host"] == HOST_ADDRESS
         assert joined.deleted_with == removal.deleted_with == dev()["k3s-tokens"].urn, "a cluster drains nobody"
         assert name in dev().before(removal), "drained before its instance is deleted"

@@ -14,10 +14,15 @@ HOST = Connection(host="192.0.2.10", private_key="", host_key="")
 
 
 class Its:
-    """What the engine tells a hook."""
+    """What the engine tells a hook: a secret is an Output, and what a secret is in is one."""
 
-    def __init__(self, old: str = "v1", new: str = "v2") -> None:
-        self.old_inputs, self.new_inputs = {"stdin": old}, {"stdin": new}
+    def __init__(
+        self, old: str = "v1", new: str = "v2", machine: str = "ssh-ed25519 A", was: str = "ssh-ed25519 A"
+    ) -> None:
+        def inputs(text: str, key: str) -> dict[str, Any]:
+            return {"stdin": pulumi.Output.secret(text), "connection": pulumi.Output.secret({"hostKey": key})}
+
+        self.old_inputs, self.new_inputs = inputs(old, was), inputs(new, machine)
 
 
 @pytest.fixture
@@ -60,8 +65,11 @@ def test_so_many_at_a_time(said: list[str], size: int, first: list[str]) -> None
     assert len(said) == 9
 
 
-def test_what_changes_nothing_takes_no_turn(said: list[str]) -> None:
-    asyncio.run(change(said, Turns(1, HOST), "a", old="v1", new="v1"))
+@pytest.mark.parametrize("what", [{"old": "v1", "new": "v1"}, {"was": "ssh-ed25519 B"}])
+def test_what_changes_nothing_takes_no_turn_and_neither_does_another_machine(
+    said: list[str], what: dict[str, str]
+) -> None:
+    asyncio.run(change(said, Turns(1, HOST), "a", **what))
     assert said == ["a"]
 
 
