@@ -51,6 +51,8 @@ class FcDemo(pulumi.ComponentResource):
                             "image_pull_policy": "IfNotPresent",
                             "ports": [{"container_port": 3000}],
                             "readiness_probe": {"http_get": {"path": "/", "port": 3000}},
+                            # Requests come until all nodes have heard that the pod goes.
+                            "lifecycle": {"pre_stop": {"exec_": {"command": ["sleep", "5"]}}},
                         }
                     ]
                 },

@@ -38,9 +38,9 @@ def build() -> Path:
     relay, coredns = _programs("hubble-relay"), _programs("coredns")
     httpd, pause = _programs("httpd"), _programs("pause")
 
-    def web(name: str, port: int, text: str) -> Image:
+    def web(name: str, port: int, text: str, *below: Path) -> Image:
         command = ["/usr/bin/httpd", "-listen", f":{port}", "-text", f"{text} (a stand-in of the lab)"]
-        return Image(name, [httpd], command, labels=_STAND_IN)
+        return Image(name, [*below, httpd], command, labels=_STAND_IN)
 
     images = [
         Image(f"quay.io/cilium/cilium:v{CILIUM_VERSION}", [runtime, agent], env=_ENV, labels=_REAL),
@@ -49,7 +49,7 @@ def build() -> Path:
         Image("docker.io/rancher/mirrored-coredns-coredns:1.10.1", [coredns], ["/usr/bin/coredns"], labels=_REAL),
         Image("docker.io/rancher/mirrored-pause:3.6", [pause], ["/usr/bin/pause"], labels=_STAND_IN),
         web("docker.io/rancher/mirrored-library-traefik:2.10.7", 8000, "traefik"),
-        web("docker.io/mcas/franceconnect-demo2:latest", 3000, "FranceConnect demo"),
+        web("docker.io/mcas/franceconnect-demo2:latest", 3000, "FranceConnect demo", runtime),  # which has sleep(1)
         web("quay.io/cilium/hubble-ui:v0.13.3", 8081, "Hubble UI"),
         web("quay.io/cilium/hubble-ui-backend:v0.13.3", 8090, "Hubble UI's backend"),
     ]

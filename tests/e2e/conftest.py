@@ -2,7 +2,7 @@
 
 configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), losses (and how status
 names what is broken), preflight (of another host), removal (all gone), restart_during_up (anew, behind UFW). After
-them two with stacks of their own: servers and under_change.
+them three with stacks of their own: servers, under_change, and upkeep (what is planned).
 """
 
 import os

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from lab import programs, stack, store
 from tests.e2e import machine
@@ -17,7 +16,6 @@ from tests.e2e.stack import (
     FCDEMO,
     HOST,
     Gaps,
-    Load,
     Stack,
     check_addresses,
     check_answers,
@@ -101,35 +99,6 @@ def test_any_server_is_lost(lab: Stack, asked: Gaps, server: str, capsys: pytest
     until(120, "all as before", lambda: whole(lab))
     with capsys.disabled():
         print(f"repaired in {took:.0f} s, longest time without an answer {asked.longest:.1f} s", end=" ")
-
-
-def changed(version: str = programs.K3S_VERSION, without: str = "") -> None:
-    """The stack with this k3s, and perhaps without a node."""
-    stack.configure("control-plane", [name for name in ALL if name != without])
-    content = yaml.safe_load(stack.CONFIG.read_text())
-    content["config"]["cilium-bgp:k3s"]["version"] = version
-    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
-
-
-def test_what_is_planned_loses_nothing(lab: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    """A patch release on all nodes, one after the other; then a node less, and again."""
-    lost = {}
-    for what, change in (
-        ("k3s upgraded", {"version": programs.K3S_NEXT}),
-        ("a node removed", {"version": programs.K3S_NEXT, "without": "k3s3"}),
-        ("a node added", {"version": programs.K3S_NEXT}),
-    ):
-        started = time.monotonic()
-        with Load(lab.fcdemo) as load:
-            changed(**change)
-        lost[what] = len(load.failed)
-        with capsys.disabled():
-            took = time.monotonic() - started
-            print(f"{what} in {took:.0f} s: {len(load.failed)} of {load.asked} failed {load.failed[:9]}", end=", ")
-    assert {on_node(node, "k3s", "--version").split()[2] for node in ALL} == {programs.K3S_NEXT}
-    until(120, "all as before", lambda: whole(lab))
-    assert lost == dict.fromkeys(lost, 0)
 
 
 def test_two_of_three_are_lost(lab: Stack, asked: Gaps, capsys: pytest.CaptureFixture[str]) -> None:

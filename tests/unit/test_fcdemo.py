@@ -26,6 +26,7 @@ def test_the_deployment_is_the_articles() -> None:
                             "imagePullPolicy": "IfNotPresent",
                             "ports": [{"containerPort": 3000}],
                             "readinessProbe": {"httpGet": {"path": "/", "port": 3000}},
+                            "lifecycle": {"preStop": {"exec": {"command": ["sleep", "5"]}}},
                         }
                     ]
                 },

@@ -31,7 +31,9 @@ func main() {
 	})
 	stop, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
+	answered := make(chan struct{})
 	go func() {
+		defer close(answered)
 		<-stop.Done()
 		deadline, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -40,4 +42,5 @@ func main() {
 	if err := server.ListenAndServe(); err != http.ErrServerClosed {
 		log.Fatal(err)
 	}
+	<-answered
 }

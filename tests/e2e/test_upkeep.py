@@ -1,0 +1,133 @@
+"""What is planned, at 50 requests a second: which of them fail.
+
+One server and two agents in control-plane mode, of its own or what test_servers has left. Takes 15 minutes, and 5 more
+for a lab of its own; not part of `.ci/run`.
+"""
+
+import time
+from collections.abc import Callable, Collection
+
+import pytest
+import yaml
+
+from lab import programs, stack
+from tests.e2e.stack import (
+    HOST,
+    NODES,
+    Load,
+    Stack,
+    check_addresses,
+    check_answers,
+    check_nodes,
+    on_node,
+    unchanged,
+    until,
+)
+
+pytestmark = pytest.mark.e2e
+
+LEFT = ("k3s1", "k3s2")
+BUDGET = {
+    "apiVersion": "policy/v1",
+    "kind": "PodDisruptionBudget",
+    "metadata": {"name": "all", "namespace": "default"},
+    "spec": {"minAvailable": "100%", "selector": {"matchLabels": {"app": "fcdemo3"}}},
+}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Stack:
+    stack.prepare("control-plane", host="prepared")
+    assert stack.operate("up", "--yes", "--skip-preview") == 0
+    return Stack()
+
+
+def configured(nodes: Collection[str] = tuple(NODES), version: str = programs.K3S_NEXT) -> None:
+    """The stack with these nodes, of which k3s2 has been made anew, this k3s, and little patience for a drain."""
+    stack.configure("control-plane", nodes)
+    content = yaml.safe_load(stack.CONFIG.read_text())
+    content["config"]["cilium-bgp:k3s"] |= {"version": version, "drainTimeoutSeconds": 30}
+    content["config"]["cilium-bgp:nodes"]["k3s2"]["generation"] = 2
+    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def up() -> None:
+    assert stack.operate("up", "--yes", "--skip-preview") == 0
+
+
+def whole(lab: Stack, nodes: Collection[str] = tuple(NODES)) -> bool:
+    check_nodes(lab, nodes)
+    check_addresses(lab, "control-plane", nodes)
+    check_answers(lab)
+    assert not [node for node in lab.kubectl("get", "nodes")["items"] if node["spec"].get("unschedulable")]
+    return True
+
+
+def reload_frr(_: Stack) -> None:
+    for _time in range(5):
+        HOST.run("systemctl", "reload", "frr")
+
+
+def restart_agents(lab: Stack) -> None:
+    on_node("k3s1", "k3s", "kubectl", "-n", "kube-system", "rollout", "restart", "daemonset/cilium")
+    on_node("k3s1", "k3s", "kubectl", "-n", "kube-system", "rollout", "status", "daemonset/cilium", "--timeout=300s")
+
+
+def make_a_node_anew(_: Stack) -> None:
+    configured(version=programs.K3S_VERSION)
+    up()
+
+
+def upgrade(_: Stack) -> None:
+    configured()
+    up()
+    assert {on_node(node, "k3s", "--version").split()[2] for node in NODES} == {programs.K3S_NEXT}
+
+
+def remove_a_node(_: Stack) -> None:
+    configured(LEFT)
+    up()
+
+
+def add_a_node(_: Stack) -> None:
+    configured()
+    up()
+
+
+def be_refused(lab: Stack) -> None:
+    """A budget that allows nothing is respected: the node stays, and no other is touched."""
+    on_node("k3s1", "sh", "-c", f"echo '{yaml.safe_dump(BUDGET)}' | k3s kubectl apply -f -")
+    configured()
+    assert stack.operate("up", "--yes", "--skip-preview") != 0
+    assert {on_node(node, "k3s", "--version").split()[2] for node in NODES} == {programs.K3S_VERSION}
+    until(60, "all as before", lambda: whole(lab))
+    on_node("k3s1", "k3s", "kubectl", "delete", "poddisruptionbudget", "all")
+
+
+@pytest.mark.parametrize(
+    ("what", "nodes"),
+    [
+        (reload_frr, NODES),
+        (restart_agents, NODES),
+        (make_a_node_anew, NODES),
+        (be_refused, NODES),
+        (upgrade, NODES),
+        (remove_a_node, LEFT),
+        (add_a_node, NODES),
+    ],
+)
+def test_no_request_fails(
+    lab: Stack, what: Callable[[Stack], None], nodes: Collection[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = time.monotonic()
+    with Load(lab.fcdemo) as load:
+        what(lab)
+        took = time.monotonic() - started
+        until(120, "all as before", lambda: whole(Stack(), nodes))
+    with capsys.disabled():
+        print(f"{what.__name__} in {took:.0f} s: {len(load.failed)} of {load.asked} failed {load.failed[:9]}", end=" ")
+    assert load.failed == []
+
+
+def test_and_then_nothing_is_left_to_do(lab: Stack) -> None:
+    unchanged()
