@@ -11,7 +11,7 @@ is_out() { command -v vtysh >/dev/null && vtysh -c 'show running-config' 2>/dev/
 # Not in frr.conf: a router that starts anew knows of nobody who is out.
 told() { # COMMAND…
     vtysh -c 'configure terminal' -c "$*" >&2
-    vtysh -c "clear bgp ipv4 unicast $address soft in" >&2
+    vtysh -c "clear bgp ipv4 unicast $address soft in" >&2 || : # one that has no session, or is no neighbor any more
 }
 out() {
     # Where it is the only way there is no other to take.
