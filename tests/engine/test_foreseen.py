@@ -31,6 +31,8 @@ CHANGES: dict[str, Any] = {
     "k3s.artifactUrl": "https://k3s.example/releases",
     "k3s.apiPort": 6444,
     "k3s.timeoutSeconds": 601,
+    "k3s.drainTimeoutSeconds": 121,
+    "k3s.agentsAtOnce": 2,
     "bgp.localAsn": 64513,
     "bgp.peerAsn": 64514,
     "bgp.pool": "10.26.23.64/27",
@@ -80,8 +82,8 @@ ALSO: dict[str, dict[str, Any]] = {
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }
 """What must go with it; None: not set any more."""
-NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "protect"}
-"""Of what is there: they are for what is made from now on."""
+NOTHING_CHANGES = {"host.authorizedUsers", "lxd.image", "k3s.agentsAtOnce", "protect"}
+"""Of what is there: they are for what is made or changed from now on."""
 ELSEWHERE = {
     # test_machines.py and test_local.py
     "host": {"kind", "interfaces", "region", "image", "allowWorld", "address", "port", "user", "hostKey"},
