@@ -5,12 +5,16 @@ list() { k3s kubectl get nodes -o 'jsonpath={range .items[*]}{.metadata.name}|{.
 await 60 "the Kubernetes API, to drain node $name" list || exit 1
 echo "$await_seen" | grep -q "^$name|.*|True|" || exit 0
 echo "$await_seen" | grep -v "^$name|" | grep -q '||True|' || exit 0
-# One that somebody has cordoned stays so.
-if echo "$await_seen" | grep -q "^$name||"; then
+ours=''
+case $(echo "$await_seen" | grep "^$name|") in
+"$name||"*)
     k3s kubectl annotate node "$name" cilium-bgp/aside=true --overwrite >&2
-fi
+    ours=yes
+    ;;
+*'|true') ours=yes ;; # again, after a run that was cut off; one that somebody has cordoned stays so
+esac
 k3s kubectl drain "$name" --ignore-daemonsets --delete-emptydir-data --force --timeout="${limit}s" >&2 </dev/null || {
-    k3s kubectl annotate node "$name" cilium-bgp/aside- >&2
-    k3s kubectl uncordon "$name" >&2
+    undo() { k3s kubectl uncordon "$name" && k3s kubectl annotate node "$name" cilium-bgp/aside-; }
+    [ -z "$ours" ] || await 60 "$name to take pods again" undo || :
     fail "$name could not be drained within $limit s (k3s.drainTimeoutSeconds); a PodDisruptionBudget may refuse. Nothing has been changed on it. See the lines above, make room, and run again"
 }

@@ -16,8 +16,9 @@ await "$limit" "node $name in the cluster, Ready if others are" joined || {
     exit 1
 }
 ready=$(echo "$await_seen" | awk -v name="$name" '$1 == name { print($2 ~ /^Ready/ ? "Ready" : "NotReady") }')
-if [ -n "$(k3s kubectl get node "$name" -o 'jsonpath={.metadata.annotations.cilium-bgp/aside}')" ]; then
-    k3s kubectl uncordon "$name" >&2
-    k3s kubectl annotate node "$name" cilium-bgp/aside- >&2
-fi
+takes_pods() {
+    aside=$(k3s kubectl get node "$name" -o 'jsonpath={.metadata.annotations.cilium-bgp/aside}') || return
+    [ -z "$aside" ] || { k3s kubectl uncordon "$name" && k3s kubectl annotate node "$name" cilium-bgp/aside-; }
+}
+await 60 "$name to take pods again" takes_pods || exit 1
 echo "$name $ready"

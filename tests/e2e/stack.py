@@ -161,10 +161,11 @@ class Gaps:
 
 
 class Load:
-    """Asks an address 50 times a second meanwhile, from the host; `failed` are those without an answer within 2 s."""
+    """Asks an address 50 times a second meanwhile, from the host; `failed` are those without an answer within 2 s,
+    and `late` is by how much at most it was late to ask."""
 
     def __init__(self, address: str) -> None:
-        self.address, self.asked = address, 0
+        self.address, self.asked, self.late = address, 0, 0.0
         self.failed: list[tuple[float, str]] = []
 
     def __enter__(self) -> "Load":
@@ -176,7 +177,7 @@ class Load:
 
     def __exit__(self, *_: object) -> None:
         said = json.loads(self._asking.communicate(timeout=60)[0])
-        self.asked, self.failed = said["asked"], said["failed"]
+        self.asked, self.failed, self.late = said["asked"], said["failed"], said["late"]
 
 
 def until(seconds: float, what: str, holds: Any) -> float:

@@ -108,15 +108,33 @@ def test_a_node_that_will_be_changed_is_drained_if_there_is_another(
     assert [verb for verb in ran if verb != "get"] == does
 
 
-def test_one_that_cannot_be_drained_is_left_as_it_was(machine: Machine) -> None:
-    two(machine, "k3s1||True|", "k3s2||True|", drain="echo 'violate the disruption budget' >&2; exit 1")
+@pytest.mark.parametrize(
+    ("node", "undone"), [("k3s2||True|", True), ("k3s2|true|True|true", True), ("k3s2|true|True|", False)]
+)
+def test_one_that_cannot_be_drained_is_left_as_it_was(machine: Machine, node: str, undone: bool) -> None:
+    two(machine, "k3s1||True|", node, drain="echo 'violate the disruption budget' >&2; exit 1")
     done = machine.run("node_drain.sh", "k3s2", "7")
     assert done.returncode == 1
     assert (
         "k3s2 could not be drained within 7 s (k3s.drainTimeoutSeconds); a PodDisruptionBudget may refuse."
         in done.stderr
     )
-    assert "k3s kubectl uncordon k3s2" in machine.ran
+    assert ("k3s kubectl uncordon k3s2" in machine.ran) == undone, "one that somebody has cordoned stays so"
+    assert ("k3s kubectl annotate node k3s2 cilium-bgp/aside-" in machine.ran) == undone
+
+
+def test_one_that_cannot_be_drained_as_the_api_goes_takes_pods_again_when_that_is_back(machine: Machine) -> None:
+    fake = machine.root / "state/tried"
+    machine.fake(
+        "k3s",
+        f"""case $2 in
+        get) printf 'k3s1||True|\nk3s2||True|\n' ;;
+        drain) exit 1 ;;
+        uncordon) [ -e {fake} ] || {{ : >{fake}; echo 'connection refused' >&2; exit 1; }} ;;
+        esac""",
+    )
+    assert machine.run("node_drain.sh", "k3s2", "7").returncode == 1
+    assert machine.ran.count("k3s kubectl uncordon k3s2") == 2
     assert "k3s kubectl annotate node k3s2 cilium-bgp/aside-" in machine.ran
 
 
