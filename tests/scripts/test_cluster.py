@@ -108,6 +108,26 @@ def test_a_node_that_will_be_changed_is_drained_if_there_is_another(
     assert [verb for verb in ran if verb != "get"] == does
 
 
+def test_pods_move_when_all_hear_of_it_and_are_ready_before_the_node_is_changed(machine: Machine) -> None:
+    """A server that has just started is not heard by all yet; what has moved is Ready after a while."""
+    machine.fake(
+        "k3s",
+        """echo "$2 $4" >>"$STATE/asked"
+        case $* in
+        *nodes*) printf 'k3s1||True|\\nk3s2||True|\\n' ;;
+        *metrics) [ -e "$STATE/old" ] && echo 'process_start_time_seconds 1.5e+09' && exit
+            : >"$STATE/old"; echo "process_start_time_seconds $(date +%s)" ;;
+        *replicasets*) [ -e "$STATE/drained" ] || { printf '4\\n2\\n'; exit; }
+            [ -e "$STATE/moved" ] && printf '4\\n\\n2\\n' && exit; : >"$STATE/moved"; printf '3\\n2\\n' ;;
+        *drain*) [ -e "$STATE/old" ] && : >"$STATE/drained" ;;
+        esac""",
+    )
+    done = machine.run("node_drain.sh", "k3s2", "7")
+    assert done.returncode == 0, done.stderr
+    asked = [line.split()[0] for line in machine.read("state/asked").splitlines()]
+    assert asked == ["get", "get", "get", "get", "annotate", "drain", "get", "get"]
+
+
 @pytest.mark.parametrize(
     ("node", "undone"), [("k3s2||True|", True), ("k3s2|true|True|true", True), ("k3s2|true|True|", False)]
 )
