@@ -166,6 +166,7 @@ class Shell:
             known = {f"NODE-{node}" for node in (router.neighbors if router else ())}
             stay = [its for its in state.get("frr", "").splitlines() if " seq 20 " in its and its.split()[2] in known]
             state["frr"] = "\n".join([stdin.rstrip("\n"), *stay, ""])
+            state.pop("aside", None)  # a reload leaves nothing that is not in the file
         return address
 
     def frr_pods_sh(self, stdin: str, limit: str, *pairs: str) -> str:
@@ -189,6 +190,7 @@ class Shell:
     def frr_restore_sh(self, stdin: str) -> str:
         with memory.opened("host") as state:
             state.pop("frr", None)
+            state.pop("aside", None)
         return ""
 
     def ngrok_sh(self, stdin: str, address: str) -> str:
