@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lab import archive, debian, store
 from lab.archive import Image
-from lab.programs import CILIUM_VERSION, module_folder, program
+from lab.programs import CILIUM_VERSION, cilium_source, part, program
 
 ARCHIVE = "k3s-airgap-images-amd64.tar"
 HERE = Path(__file__).resolve().parent
@@ -34,18 +34,14 @@ _RUNTIME = debian.command(
 
 def build() -> Path:
     """Path of the archive."""
-    runtime, agent, operator = _runtime(), _agent(), _programs("cilium-operator-generic")
-    relay, coredns = _programs("hubble-relay"), _programs("coredns")
-    httpd, pause = _programs("httpd"), _programs("pause")
+    runtime, coredns, httpd, pause = _runtime(), *map(_programs, ("coredns", "httpd", "pause"))
 
     def web(name: str, port: int, text: str, *below: Path) -> Image:
         command = ["/usr/bin/httpd", "-listen", f":{port}", "-text", f"{text} (a stand-in of the lab)"]
         return Image(name, [*below, httpd], command, labels=_STAND_IN)
 
     images = [
-        Image(f"quay.io/cilium/cilium:v{CILIUM_VERSION}", [runtime, agent], env=_ENV, labels=_REAL),
-        Image(f"quay.io/cilium/operator-generic:v{CILIUM_VERSION}", [operator], env=_ENV, labels=_REAL),
-        Image(f"quay.io/cilium/hubble-relay:v{CILIUM_VERSION}", [relay], ["/usr/bin/hubble-relay"], _ENV, _REAL),
+        *_cilium(CILIUM_VERSION),
         Image("docker.io/rancher/mirrored-coredns-coredns:1.10.1", [coredns], ["/usr/bin/coredns"], labels=_REAL),
         Image("docker.io/rancher/mirrored-pause:3.6", [pause], ["/usr/bin/pause"], labels=_STAND_IN),
         web("docker.io/rancher/mirrored-library-traefik:2.10.7", 8000, "traefik"),
@@ -53,14 +49,35 @@ def build() -> Path:
         web("quay.io/cilium/hubble-ui:v0.13.3", 8081, "Hubble UI"),
         web("quay.io/cilium/hubble-ui-backend:v0.13.3", 8090, "Hubble UI's backend"),
     ]
+    return _archive("images", images)
 
+
+def cilium(version: str) -> Path:
+    """Path of an archive with Cilium's own images of another version."""
+    return _archive(part("images", version), _cilium(version))
+
+
+def _cilium(version: str) -> list[Image]:
+    agent, operator, relay = (
+        _agent(version),
+        _programs("cilium-operator-generic", version),
+        _programs("hubble-relay", version),
+    )
+    return [
+        Image(f"quay.io/cilium/cilium:v{version}", [_runtime(), agent], env=_ENV, labels=_REAL),
+        Image(f"quay.io/cilium/operator-generic:v{version}", [operator], env=_ENV, labels=_REAL),
+        Image(f"quay.io/cilium/hubble-relay:v{version}", [relay], ["/usr/bin/hubble-relay"], _ENV, _REAL),
+    ]
+
+
+def _archive(name: str, images: list[Image]) -> Path:
     def write(folder: Path) -> None:
         archive.write(images, folder / ARCHIVE)
 
     # The layers lie in folders named after what they are made from.
     described = [str(image) for image in images]
     inputs: list[str | Path] = [*described, Path(archive.__file__)]
-    return store.make("images", inputs, "10 s", write) / ARCHIVE
+    return store.make(name, inputs, "10 s", write) / ARCHIVE
 
 
 def _runtime() -> Path:
@@ -72,24 +89,24 @@ def _runtime() -> Path:
     return store.make("cilium-runtime", [*_RUNTIME, Path(archive.__file__)], "40 s", build) / "layer.tar"
 
 
-def _agent() -> Path:
-    source = module_folder("cilium", "github.com/cilium/cilium")
+def _agent(version: str) -> Path:
+    source = cilium_source(version)
     names = ("cilium-agent", "cilium-dbg", "cilium-mount", "cilium-sysctlfix", "cilium-health-responder", "hubble")
-    files = {f"usr/bin/{name}": program(name) for name in names} | {
-        "usr/libexec/cilium-agent": program("cilium-agent"),
+    files = {f"usr/bin/{name}": program(name, version) for name in names} | {
+        "usr/libexec/cilium-agent": program("cilium-agent", version),
         "usr/bin/cilium-agent": HERE / "cilium-image" / "cilium-agent",
         "usr/local/bin/clang": HERE / "cilium-image" / "clang",
-        "opt/cni/bin/cilium-cni": program("cilium-cni"),
+        "opt/cni/bin/cilium-cni": program("cilium-cni", version),
         "init-container.sh": source / "images/cilium/init-container.sh",
         "install-plugin.sh": source / "plugins/cilium-cni/install-plugin.sh",
         "cni-uninstall.sh": source / "plugins/cilium-cni/cni-uninstall.sh",
     }
     links = {"usr/bin/cilium": "cilium-dbg", "cni/loopback": "/usr/lib/cni/loopback"}
-    return _layer("cilium-agent-layer", files, links, {"var/lib/cilium/bpf": source / "bpf"})
+    return _layer(part("cilium-agent-layer", version), files, links, {"var/lib/cilium/bpf": source / "bpf"})
 
 
-def _programs(name: str) -> Path:
-    return _layer(f"{name}-layer", {f"usr/bin/{name}": program(name)}, {}, {})
+def _programs(name: str, cilium: str = CILIUM_VERSION) -> Path:
+    return _layer(part(f"{name}-layer", cilium), {f"usr/bin/{name}": program(name, cilium)}, {}, {})
 
 
 def _layer(name: str, files: Mapping[str, Path], links: Mapping[str, str], folders: Mapping[str, Path]) -> Path:

@@ -1,6 +1,7 @@
 """The internet of the lab: one machine that answers, over TLS, for the names that the program's defaults point to.
 
-- cloud-images.ubuntu.com: Ubuntu's image server for LXD (simplestreams), whose one image, 22.04, is the lab's node
+- cloud-images.ubuntu.com: Ubuntu's image server for LXD (simplestreams), whose images, 22.04 and 24.04, are both the
+  lab's node, described differently: two images for LXD
 - get.k3s.io: k3s's installer, a stand-in
 - github.com: the releases of k3s, in the place where the official installer looks; what is in them is a stand-in around
   real Kubernetes programs
@@ -18,6 +19,7 @@ from lab.programs import K3S_NEXT, K3S_VERSION, program
 from lab.systems import System
 
 ADDRESS = "10.26.22.2"
+RELEASES = {"22.04": "jammy", "24.04": "noble"}
 HERE = Path(__file__).resolve().parent
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 _OWN = {"k3s": "k3s.py", "coredns.yaml": "coredns.yaml", "traefik.yaml": "traefik.yaml"}
@@ -63,29 +65,36 @@ def site() -> Path:
 def _image_server(folder: Path, node: System) -> None:
     """As LXD reads it: canonical/lxd, shared/simplestreams."""
     (folder / "streams/v1").mkdir(parents=True)
-    items = {}
-    for name, kind, path in (("lxd.tar.xz", "lxd.tar.xz", node.metadata), ("root.squashfs", "squashfs", node.root)):
-        os.link(path, folder / path.name)
-        items[name] = {"ftype": kind, "path": path.name, "sha256": _sha256(path), "size": path.stat().st_size}
-    items["lxd.tar.xz"]["combined_squashfs_sha256"] = _sha256(node.metadata, node.root)
-    product = "com.ubuntu.cloud:server:22.04:amd64"
-    described = {
-        "aliases": "22.04,j,jammy",
-        "arch": "amd64",
-        "os": "ubuntu",
-        "release": "jammy",
-        "release_title": "22.04 (a stand-in of the lab)",
-        "version": "22.04",
-        "versions": {"20260101": {"label": "release", "pubname": "lab", "items": items}},
-    }
+    os.link(node.root, folder / node.root.name)
+    products = {}
+    for version, release in RELEASES.items():
+        metadata = folder / f"{version}.tar.xz"
+        systems.describe(metadata, f"node ({version})")
+        items = {
+            name: {"ftype": kind, "path": path.name, "sha256": _sha256(path), "size": path.stat().st_size}
+            for name, kind, path in (
+                ("lxd.tar.xz", "lxd.tar.xz", metadata),
+                ("root.squashfs", "squashfs", folder / node.root.name),
+            )
+        }
+        items["lxd.tar.xz"]["combined_squashfs_sha256"] = _sha256(metadata, node.root)
+        products[f"com.ubuntu.cloud:server:{version}:amd64"] = {
+            "aliases": f"{version},{release[0]},{release}",
+            "arch": "amd64",
+            "os": "ubuntu",
+            "release": release,
+            "release_title": f"{version} (a stand-in of the lab)",
+            "version": version,
+            "versions": {"20260101": {"label": "release", "pubname": "lab", "items": items}},
+        }
     download = "streams/v1/com.ubuntu.cloud:released:download.json"
     stream = {
         "format": "products:1.0",
         "datatype": "image-downloads",
         "content_id": "com.ubuntu.cloud:released:download",
     }
-    (folder / download).write_text(json.dumps(stream | {"products": {product: described}}))
-    entry = {"datatype": "image-downloads", "format": "products:1.0", "path": download, "products": [product]}
+    (folder / download).write_text(json.dumps(stream | {"products": products}))
+    entry = {"datatype": "image-downloads", "format": "products:1.0", "path": download, "products": list(products)}
     index = {"format": "index:1.0", "index": {"com.ubuntu.cloud:released:download": entry}}
     (folder / "streams/v1/index.json").write_text(json.dumps(index))
 

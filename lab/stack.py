@@ -24,6 +24,8 @@ from lab.machine import Machine
 from scripts import backend, interrupts
 
 STACK = "lab"
+CHART = "install/kubernetes/cilium"
+"""Where Cilium's source has its chart."""
 HOST = Machine("host", "10.26.22.10")
 SYSTEMS = {"fresh": "host", "prepared": "prepared"}
 # By BGP mode; both answers, so that both are proven.
@@ -47,7 +49,6 @@ TIMERS = {"holdTimeSeconds": HOLD_SECONDS, "keepaliveTimeSeconds": 3, "connectRe
 def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
     """The `dev` stack's configuration, on the lab's host, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
-    chart = programs.module_folder("cilium", "github.com/cilium/cilium") / "install/kubernetes/cilium"
     more = {name: {"role": "server", "address": address} for name, address in SERVERS.items()}
     changed: dict[str, dict[str, Any]] = {
         "host": {"kind": "existing", "address": HOST.address, "hostKey": HOST.host_key()},
@@ -58,7 +59,7 @@ def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
         | ({"gracefulRestart": True, **TIMERS} if mode == "control-plane" else {}),
         "cilium": {
             "version": programs.CILIUM_VERSION,
-            "chart": str(chart),
+            "chart": str(programs.cilium_source() / CHART),
             "kubeProxyReplacement": True,
             "values": yaml.safe_load((Path(__file__).parent / "values.yaml").read_text()),
         },

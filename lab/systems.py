@@ -5,7 +5,9 @@ is the same with what the program would install, and with UFW, which is off. `no
 its login user is `ubuntu`. All trust the lab's own authority, and none changes a sysctl of the machine that it runs on.
 """
 
+import io
 import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,16 +118,23 @@ def build(name: str) -> System:
     everywhere = _EVERYWHERE.replace("@AUTHORITY@", authority.certificate().read_text())
     everywhere = everywhere.replace("@MACHINE@", (HERE / "machine.sh").read_text())
     command = debian.command(packages, everywhere + own)
-    metadata = _METADATA.format(name=name)
 
     def write(folder: Path) -> None:
         store.install_packages({"mksquashfs": "squashfs-tools"})
-        (folder / "metadata.yaml").write_text(metadata)
-        store.run(["tar", "-C", folder, "-cJf", folder / "lxd.tar.xz", "metadata.yaml"])
+        describe(folder / "lxd.tar.xz", name)
         debian.root(command, folder / "root")
         options = ["-comp", "lz4", "-noappend", "-no-progress"]
         store.run(["nice", "mksquashfs", folder / "root", folder / "rootfs.squashfs", *options])
         shutil.rmtree(folder / "root")
 
-    made = store.make(f"system-{name}", [*command, metadata], "60 s", write)
+    made = store.make(f"system-{name}", [*command, _METADATA.format(name=name)], "60 s", write)
     return System(made / "lxd.tar.xz", made / "rootfs.squashfs")
+
+
+def describe(archive: Path, name: str) -> None:
+    """Write the description of an image, the same bytes for the same name."""
+    content = _METADATA.format(name=name).encode()
+    with tarfile.open(archive, "w:xz") as file:
+        member = tarfile.TarInfo("metadata.yaml")
+        member.size = len(content)
+        file.addfile(member, io.BytesIO(content))

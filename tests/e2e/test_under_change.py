@@ -72,8 +72,9 @@ def all_well(nodes: Collection[str] = NODES) -> None:
     check_answers(lab)
 
 
-def test_an_agent_is_made_anew_though_the_run_is_cancelled() -> None:
+def test_an_agent_is_made_anew_of_another_image_though_the_run_is_cancelled() -> None:
     before = {node: born(node) for node in NODES}
+    configured("lxd", "image", value="ubuntu:24.04")
     configured("nodes", "k3s3", "generation", value=2)
     running = subprocess.Popen(
         stack.operation("up", "--yes", "--skip-preview"),
@@ -91,6 +92,8 @@ def test_an_agent_is_made_anew_though_the_run_is_cancelled() -> None:
     all_well()
     after = {node: born(node) for node in NODES}
     assert [node for node in NODES if after[node] != before[node]] == ["k3s3"]
+    releases = {node: HOST.run("lxc", "config", "get", node, "image.release").strip() for node in NODES}
+    assert releases == {"k3s1": "jammy", "k3s2": "jammy", "k3s3": "noble"}
 
 
 def k3s_comes(node: str) -> bool:

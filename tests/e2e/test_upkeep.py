@@ -4,13 +4,14 @@ One server and two agents in control-plane mode, of its own or what test_servers
 for a lab of its own; not part of `.ci/run`.
 """
 
+import subprocess
 import time
 from collections.abc import Callable, Collection
 
 import pytest
 import yaml
 
-from lab import programs, stack
+from lab import images, machine, programs, stack
 from tests.e2e.stack import (
     HOST,
     NODES,
@@ -22,6 +23,7 @@ from tests.e2e.stack import (
     on_node,
     unchanged,
     until,
+    up,
 )
 
 pytestmark = pytest.mark.e2e
@@ -38,21 +40,21 @@ BUDGET = {
 @pytest.fixture(scope="module")
 def lab() -> Stack:
     stack.prepare("control-plane", host="prepared")
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
+    up()
     return Stack()
 
 
-def configured(nodes: Collection[str] = tuple(NODES), version: str = programs.K3S_NEXT) -> None:
-    """The stack with these nodes, of which k3s2 has been made anew, this k3s, and little patience for a drain."""
+def configured(
+    nodes: Collection[str] = tuple(NODES), k3s: str = programs.K3S_NEXT, cilium: str = programs.CILIUM_VERSION
+) -> None:
+    """The stack with these nodes, of which k3s2 has been made anew, these versions, and little patience for a drain."""
     stack.configure("control-plane", nodes)
     content = yaml.safe_load(stack.CONFIG.read_text())
-    content["config"]["cilium-bgp:k3s"] |= {"version": version, "drainTimeoutSeconds": 30}
+    content["config"]["cilium-bgp:k3s"] |= {"version": k3s, "drainTimeoutSeconds": 30}
+    chart = programs.cilium_source(cilium) / stack.CHART
+    content["config"]["cilium-bgp:cilium"] |= {"version": cilium, "chart": str(chart)}
     content["config"]["cilium-bgp:nodes"]["k3s2"]["generation"] = 2
     stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-
-
-def up() -> None:
-    assert stack.operate("up", "--yes", "--skip-preview") == 0
 
 
 def whole(lab: Stack, nodes: Collection[str] = tuple(NODES)) -> bool:
@@ -74,7 +76,7 @@ def restart_agents(lab: Stack) -> None:
 
 
 def make_a_node_anew(_: Stack) -> None:
-    configured(version=programs.K3S_VERSION)
+    configured(k3s=programs.K3S_VERSION)
     up()
 
 
@@ -92,6 +94,32 @@ def remove_a_node(_: Stack) -> None:
 def add_a_node(_: Stack) -> None:
     configured()
     up()
+
+
+def agents() -> set[str]:
+    """Versions that Cilium's agents say of themselves."""
+    kubectl = ["k3s", "kubectl", "-n", "kube-system"]
+    pods = on_node("k3s1", *kubectl, "get", "pods", "-l", "k8s-app=cilium", "-o", "name").split()
+    said = [on_node("k3s1", *kubectl, "exec", pod, "-c", "cilium-agent", "--", "cilium-dbg", "version") for pod in pods]
+    return {line.split()[1] for each in said for line in each.splitlines() if line.startswith("Daemon:")}
+
+
+def bring_an_earlier_cilium(_: Stack) -> None:
+    """Down a patch release, whose images the nodes are given: no registry can be reached."""
+    into = ["lxc", "exec", "--project", machine.PROJECT, HOST.name, "--", "lxc", "exec"]
+    for node in NODES:
+        with images.cilium(programs.CILIUM_EARLIER).open("rb") as archive:
+            command = [*into, node, "--", "k3s", "ctr", "images", "import", "-"]
+            subprocess.run(command, stdin=archive, stdout=subprocess.DEVNULL, check=True, timeout=120)
+    configured(cilium=programs.CILIUM_EARLIER)
+    up()
+    assert agents() == {programs.CILIUM_EARLIER}
+
+
+def upgrade_cilium(_: Stack) -> None:
+    configured()
+    up()
+    assert agents() == {programs.CILIUM_VERSION}
 
 
 def be_refused(lab: Stack) -> None:
@@ -114,6 +142,8 @@ def be_refused(lab: Stack) -> None:
         (make_a_node_anew, NODES),
         (be_refused, NODES),
         (upgrade, NODES),
+        (bring_an_earlier_cilium, NODES),
+        (upgrade_cilium, NODES),
         (remove_a_node, LEFT),
         (add_a_node, NODES),
     ],
