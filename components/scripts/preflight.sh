@@ -116,9 +116,13 @@ mtu=$(cat "/sys/class/net/$uplink/mtu" 2>/dev/null || echo 1500)
 [ "$mtu" -ge 1500 ] || note "$uplink, the way to the internet, has an MTU of $mtu, less than the nodes': rules of the stack's tell it to both ends of their connections"
 
 # Firewalls. What iptables drops for UFW or Docker, firewall.sh lets through; what others wrote for nftables it leaves.
-if iptables -S 2>/dev/null | grep -qE -- '^-P (INPUT|FORWARD) DROP'; then
-    note "the host drops what nobody has allowed (UFW or Docker): rules for $bridge come with the stack, and go with it"
-fi
+for who in $(iptables -S 2>/dev/null | awk '
+    /^-P (INPUT|FORWARD) DROP/ { drops = 1 }
+    /^-A INPUT -j ufw-/ { ufw = "UFW" }
+    /^-A FORWARD -j DOCKER/ { docker = "Docker" }
+    END { if (drops) print(ufw docker == "" ? "iptables" : ufw " " docker) }'); do
+    note "$who drops what nobody has allowed: rules for $bridge come with the stack, and go with it"
+done
 problem "$(nft list ruleset 2>/dev/null | awk -v bridge="$bridge" '
     /^table / { table = $2 " " $3 }
     /^\tchain / { chain = $2; hook = ""; known = 0 }

@@ -349,15 +349,20 @@ def test_zfs_takes_an_overlay_from_2_2_on(host: Machine, version: str, fine: boo
 
 def test_what_the_stack_itself_takes_care_of_is_a_note(host: Machine) -> None:
     host.write("/sys/class/net/eth0/mtu", "1400\n")
-    host.fake("iptables", "echo '-P FORWARD DROP'")
+    ufw, docker = "-A INPUT -j ufw-before-input", "-A FORWARD -j DOCKER-USER"
+    host.fake("iptables", f"printf '%s\\n' '-P FORWARD DROP' '{ufw}' '{docker}'")
     done = host.run("preflight.sh", "", STACK, "root", *WANTED)
     assert (done.returncode, done.stdout) == (0, "ready\n")
     assert done.stderr == (
         "note: eth0, the way to the internet, has an MTU of 1400, less than the nodes': rules of the stack's tell it "
         "to both ends of their connections\n"
-        "note: the host drops what nobody has allowed (UFW or Docker): rules for lxdbr0 come with the stack, and go "
-        "with it\n"
+        "note: UFW drops what nobody has allowed: rules for lxdbr0 come with the stack, and go with it\n"
+        "note: Docker drops what nobody has allowed: rules for lxdbr0 come with the stack, and go with it\n"
     )
+    host.fake("iptables", f"printf '%s\\n' '-P FORWARD ACCEPT' '{docker}'")
+    assert "drops" not in host.run("preflight.sh", "", STACK, "root", *WANTED).stderr
+    host.fake("iptables", "echo '-P FORWARD DROP'")
+    assert "note: iptables drops" in host.run("preflight.sh", "", STACK, "root", *WANTED).stderr
 
 
 def test_firewalld(host: Machine) -> None:
