@@ -274,7 +274,8 @@ class Shell:
             joined, passed = members(state), state.get("firewall", [])
             release = cilium(cluster)
             objects, pods = cluster.get("objects", {}), state.get("nodes", {})
-            aside = state.get("aside", [])
+            aside, left = state.get("aside", []), state.get("left", [])
+        router = bgp.router(conf)
         hanging = memory.faults("hang")
         announced = release is not None and bgp.announces_pods(release.get("config") or {}, objects)
         agents = {
@@ -285,6 +286,10 @@ class Shell:
             if node.address in passed
         }
         sessions = bgp.sessions(conf, objects, release["config"] if release else {}, agents)
+        # Cilium of a former cluster speaks on until its node has joined the present one.
+        for node in nodes(self.lxd).values():
+            if node.id in left and router and node.address in router.neighbors:
+                sessions.setdefault(node.address, [])
         return {address: [] if address in aside else routes for address, routes in sessions.items()}
 
     # On a node.
@@ -364,13 +369,16 @@ class Shell:
                 cluster["disable-kube-proxy"] = config["disable-kube-proxy"]
             its["kube-proxy"] = not cluster["disable-kube-proxy"]
             known(cluster, node, its)
+            state["left"] = [id_ for id_ in state.get("left", []) if id_ != node.id]
         return ""
 
     def start(self, state: Json, config: Json, secret: str) -> str:
         """A server with an empty datastore that names no other starts a cluster, whatever the others do."""
         node, its = self.at_home(), state["nodes"][self.at_home().id]
         with memory.opened("kubernetes") as objects:
+            spoke = cilium(objects) is not None
             objects.clear()  # of a former cluster
+        state["left"] = [id_ for id_ in members(state).values() if id_ != node.id and spoke]
         its["datastore"], its["kube-proxy"] = secrets.token_hex(32), not config["disable-kube-proxy"]
         shared = ("cluster-cidr", "service-cidr", "disable-kube-proxy", "agent-token")
         state["cluster"] = {key: config[key] for key in shared} | {
@@ -470,13 +478,15 @@ class Shell:
         with memory.opened("host") as state:
             if way == "return" and (left := [hop for hop in state.pop("aside", []) if hop != address]):
                 state["aside"] = left
-        if way == "return" and answer.endswith(" Ready"):
+        _, ready, *others = [*answer.split(), ""]
+        if way == "return" and ready == "Ready":
 
             def missing() -> str:
                 with memory.opened("host") as state:
                     conf = state.get("frr", "")
                 sessions = self.sessions(conf)
-                return "" if not sessions or address in sessions else f"sessions with {', '.join(sessions)} only"
+                fine = address in sessions or not sessions.keys() & {*others}
+                return "" if fine else f"sessions with {', '.join(sessions)} only"
 
             await_(120, f"the session with {address}, as other nodes have one", missing)
         return answer
@@ -494,8 +504,10 @@ class Shell:
         await_(float(limit), f"node {name} in the cluster", seen)
         with memory.opened("host") as state:
             state["cluster"]["cordoned"] = [its for its in state["cluster"].get("cordoned", []) if its != name]
+        joined = self.joined()
+        others = [node.address for node in nodes(self.lxd).values() if node.name in {*joined} - {name}]
         with memory.opened("kubernetes") as objects:
-            return f"{name} {'Ready' if cilium(objects) else 'NotReady'}"
+            return " ".join([name, "Ready", *others]) if cilium(objects) else f"{name} NotReady"
 
     def node_remove_sh(self, stdin: str, name: str, limit: str) -> str:
         if self.cluster()["members"].keys() != {name}:  # else it goes with the cluster

@@ -1,6 +1,7 @@
 # Take a node out of the host's routes, then move its pods away; or, when it is back, let it in again.
 # usage: node_aside.sh leave|return ADDRESS COMMAND…
-# COMMAND: what else leaving or returning takes. On return it prints "NAME Ready" of a node that can have a session.
+# COMMAND: what else leaving or returning takes. On return it prints "NAME Ready ADDRESS…" of a node that can have a
+# session as those of its cluster at ADDRESS… have.
 way=$1 address=$2
 shift 2
 
@@ -23,15 +24,16 @@ out() {
 in_() {
     if is_out; then told no route-map "NODE-$address" deny 5; fi
 }
-# Where nobody has one either, its sessions wait for what comes later in this run: a password, another ASN, Cilium.
+# Where none of them has one either, its sessions wait for what comes later in this run: a password, another ASN, Cilium.
+# Who is not of its cluster does not count: nodes of a former one speak on until they have joined this one.
 established() {
-    vtysh -c 'show bgp neighbors' | awk -v address="$address" '
+    vtysh -c 'show bgp neighbors' | awk -v address="$address" -v others=" $others " '
         /^BGP neighbor is / { gsub(/[*,]/, "", $4); neighbor = $4 }
-        /BGP state = Established/ { any = 1; if (neighbor == address) its = 1 }
+        /BGP state = Established/ { if (index(others, " " neighbor " ")) any = 1; if (neighbor == address) its = 1 }
         /BGP state = / { print neighbor ": " $0 }
         END { exit any && !its }'
 }
-as_others() { used || ! hops | grep -v "^via $address\$"; }
+as_others() { used || ! hops | cut -d ' ' -f 2 | grep -xF "$(echo "$others" | tr ' ' '\n')"; }
 
 if [ "$way" = leave ]; then
     out
@@ -43,7 +45,8 @@ else
     said=$("$@")
     echo "$said"
     in_
-    case $said in *' Ready')
+    case $said in *' Ready'*)
+        others=${said#* Ready} others=${others# }
         if command -v vtysh >/dev/null; then
             await 120 "the session with $address, as other nodes have one" established || exit 1
             await 30 "routes by $address, as by other nodes" as_others || : # it may have none

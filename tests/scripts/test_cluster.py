@@ -4,6 +4,8 @@ import pytest
 
 from tests.scripts.machine import Machine
 
+LISTED = "k3s1|True|10.26.23.11\nk3s2|True|10.26.23.12\nk3s3|Unknown|10.26.23.13"
+
 
 @pytest.mark.parametrize(
     ("first", "then", "ready"),
@@ -18,11 +20,11 @@ def test_waits_until_a_node_has_joined_and_is_ready_where_others_are(
 ) -> None:
     machine.fake(
         "k3s",
-        f"""case $* in *aside}}) exit ;; esac
+        f"""case $* in *aside}}) exit ;; *InternalIP*) echo '{LISTED}'; exit ;; esac
         [ -e "$STATE/asked" ] && echo '{then}' && exit; : >"$STATE/asked"; echo '{first}'""",
     )
     done = machine.run("node_joined.sh", "k3s2", "5")
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"k3s2 {ready}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"k3s2 {ready} 10.26.23.11\n", "")
     assert machine.ran.count("k3s kubectl get nodes --no-headers") == 2
     assert not [line for line in machine.ran if line.startswith("k3s kubectl uncordon")], (
         "somebody may have cordoned it"
@@ -202,10 +204,12 @@ def test_one_whose_pods_stay_is_let_in_again(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("ready", "up", "waits"),
     [
-        ("Ready", ["10.26.23.11"], True),
-        ("Ready", ["10.26.23.11", "10.26.23.12"], False),
-        ("Ready", [], False),  # all wait for what comes later in the run, another password perhaps
-        ("NotReady", ["10.26.23.11"], False),  # of another cluster, which has no Cilium yet
+        ("Ready 10.26.23.13 10.26.23.11", ["10.26.23.11"], True),
+        ("Ready 10.26.23.11", ["10.26.23.11", "10.26.23.12"], False),
+        ("Ready 10.26.23.11", [], False),  # all wait for what comes later in the run, another password perhaps
+        ("NotReady 10.26.23.11", ["10.26.23.11"], False),
+        ("Ready 10.26.23.13", ["10.26.23.11"], False),  # that one is of another cluster, which this one was too
+        ("Ready", ["10.26.23.11"], False),
     ],
 )
 def test_a_node_is_back_with_its_session_if_it_can_have_one(

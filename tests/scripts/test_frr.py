@@ -145,8 +145,8 @@ def test_a_node_leaves_the_routes_with_its_session_up_and_returns(host: Host) ->
     done = host.script("node_aside.sh", "leave", "10.26.23.11", "true")
     assert done.returncode == 0, done.stderr
     assert host.hops("10.26.23.32") == {"10.26.23.11"}, "the only way stays open"
-    done = host.script("node_aside.sh", "return", "10.26.23.12", "echo", "k3s2 Ready")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2 Ready\n", "")
+    done = host.script("node_aside.sh", "return", "10.26.23.12", "echo", "k3s2 Ready 10.26.23.11")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "k3s2 Ready 10.26.23.11\n", "")
     assert host.hops("10.26.23.32") == {"10.26.23.11", "10.26.23.12"}
 
 
