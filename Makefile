@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove tunnel up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove snapshot tunnel up destroy lab lab-down e2e demo bench bench-lab
 
 # This list.
 help:
@@ -83,6 +83,10 @@ kubeconfig: setup
 # Out of it again; of a stack that is destroyed too.
 kubeconfig-remove: setup
 	@python -m scripts.kubeconfig $(STACK) --remove
+
+# A snapshot of STACK's cluster, now: its name, in k3s.snapshots.folder of the host.
+snapshot: setup
+	@python -m scripts.snapshot $(STACK)
 
 # STACK's Services on this machine, each at its port, until Ctrl-C.
 tunnel: setup

@@ -37,6 +37,7 @@ private_key = pulumi.Output.secret(its.ssh_private_key)
 bgp_password = None if its.bgp_password is None else pulumi.Output.secret(its.bgp_password)
 ngrok_authtoken = None if its.ngrok_authtoken is None else pulumi.Output.secret(its.ngrok_authtoken)
 gateway, network = its.lxd.bridge.gateway, its.lxd.bridge.network
+snapshots = its.k3s.snapshots
 forwards = its.exposure.forwards if its.exposure.mode == "forward" else ()
 
 host: LinodeHost | ExistingHost
@@ -127,10 +128,11 @@ topology = LxdTopology(
         "user": its.lxd.login_user,
         "private_key": private_key,
         "authorized_keys": [*authorized_keys, lxd.public_key],
+        "snapshots": snapshots.folder,
         "kernel_modules": lxd.kernel_modules,
         # Servers first: an agent needs one.
         "nodes": {
-            name: {"address": str(node.address), "generation": node.generation}
+            name: {"address": str(node.address), "generation": node.generation, "snapshots": node.role == "server"}
             for name, node in {**its.servers, **its.agents}.items()
         },
         "timeout_seconds": its.lxd.timeout_seconds,
@@ -178,6 +180,8 @@ cluster = K3sCluster(
         "timeout_seconds": its.k3s.timeout_seconds,
         "drain_seconds": its.k3s.drain_timeout_seconds,
         "agents_at_once": its.k3s.agents_at_once,
+        "snapshots": {"schedule": snapshots.schedule, "keep": snapshots.keep} if snapshots.folder else None,
+        "restore": snapshots.restore or "",
     },
 )
 on_cluster = pulumi.ResourceOptions(provider=cluster.provider)

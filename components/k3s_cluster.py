@@ -16,9 +16,16 @@ from components import remote
 from components.address import in_url
 from components.cluster_identity import ClusterIdentity, ClusterTokens, Running
 from components.fingerprint import fingerprint
-from components.node import ControlPlane, Node
+from components.node import SNAPSHOTS, ControlPlane, Node
 from components.remote import Connection, Script, Servers
 from components.turns import Turns
+
+
+class SnapshotArgs(TypedDict):
+    schedule: str
+    """When, as cron writes it."""
+    keep: int
+    """How many of each server."""
 
 
 class K3sClusterArgs(TypedDict):
@@ -58,6 +65,10 @@ class K3sClusterArgs(TypedDict):
     """How long a PodDisruptionBudget may hold up a node's drain."""
     agents_at_once: int
     """How many agents are changed at a time."""
+    snapshots: SnapshotArgs | None
+    """Those of the servers, where they see a folder for them; None: k3s's own."""
+    restore: str
+    """Name of the one which a cluster begins with that is started; empty: it begins with nothing."""
 
 
 def settings(args: K3sClusterArgs) -> dict[str, Any]:
@@ -84,6 +95,12 @@ def config(args: K3sClusterArgs, name: str, address: str, api: str, *tokens: str
     common = settings(args)
     if name in args["servers"]:
         its |= {"agent-token": tokens[1], "tls-san": [api, args["gateway"]], **common}
+        if snapshots := args["snapshots"]:
+            its |= {
+                "etcd-snapshot-dir": SNAPSHOTS,
+                "etcd-snapshot-schedule-cron": snapshots["schedule"],
+                "etcd-snapshot-retention": snapshots["keep"],
+            }
     else:
         its["server"] = url(args)
     # An agent asks for the servers' settings at its start, and only then: another text is another start.
@@ -218,6 +235,7 @@ class K3sCluster(pulumi.ComponentResource):
                         its.connection.user,
                         url(args),
                         forgotten.stdout.apply(str.strip),
+                        *([args["restore"]] if role == "server" else []),
                     ],
                     seconds=4 * limit,
                 ),

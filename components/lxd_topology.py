@@ -8,8 +8,9 @@ from typing import TypedDict
 
 import pulumi
 
-from components.node import Node
-from components.remote import Connection
+from components import remote
+from components.node import SNAPSHOTS, Node
+from components.remote import Connection, Script
 from lxd_resources import Endpoint, Identity, Instance, Network, Profile, Project, StoragePool
 
 
@@ -20,6 +21,8 @@ class NodeArgs(TypedDict):
     """IPv4 address on the bridge; with another one it is made anew."""
     generation: int
     """With another one it is made anew."""
+    snapshots: bool
+    """Whether it sees the folder of snapshots."""
 
 
 class LxdTopologyArgs(TypedDict):
@@ -49,6 +52,8 @@ class LxdTopologyArgs(TypedDict):
     """SSH private key that the nodes accept; a secret."""
     authorized_keys: Sequence[pulumi.Input[str]]
     """SSH public keys that the nodes accept, and no others."""
+    snapshots: str | None
+    """Folder of the host for the cluster's snapshots, made if it is not there."""
     kernel_modules: pulumi.Input[str]
     """Modules that the host could load, separated by commas."""
     nodes: Mapping[str, NodeArgs]
@@ -163,6 +168,12 @@ class LxdTopology(pulumi.ComponentResource):
             opts=child,
         )
 
+        folder = args["snapshots"]
+        kept = (
+            [remote.run(f"{name}-snapshots", Script("folder.sh", [folder]), args["connection"], child)]
+            if folder
+            else []
+        )
         authorized = pulumi.Output.all(*args["authorized_keys"]).apply(lambda keys: "".join(f"{key}\n" for key in keys))
         wanted = [args["image"], args["user"], args["pool"], args["project"]]
         self.bridge = bridge.name
@@ -173,6 +184,8 @@ class LxdTopology(pulumi.ComponentResource):
                 "eth0": {"type": "nic", "name": "eth0", "network": bridge.name, "ipv4.address": its["address"]},
                 "root": {"type": "disk", "path": "/", "pool": pool.name},
             }
+            if folder and its["snapshots"]:
+                devices["snapshots"] = {"type": "disk", "source": folder, "path": SNAPSHOTS}
             instance = Instance(
                 node,
                 lxd=lxd,
@@ -188,7 +201,9 @@ class LxdTopology(pulumi.ComponentResource):
                 timeout_seconds=args["timeout_seconds"],
                 opts=pulumi.ResourceOptions.merge(
                     child,
-                    pulumi.ResourceOptions(protect=args["protect"], depends_on=turn if its["generation"] > 1 else []),
+                    pulumi.ResourceOptions(
+                        protect=args["protect"], depends_on=[*kept, *(turn if its["generation"] > 1 else [])]
+                    ),
                 ),
             )
             identity = Identity(

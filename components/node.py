@@ -7,6 +7,9 @@ import pulumi
 
 from components.remote import Connection, Servers
 
+SNAPSHOTS = "/var/lib/cilium-bgp/snapshots"
+"""Where a server sees the host's folder of snapshots."""
+
 
 @dataclass(frozen=True)
 class Node:

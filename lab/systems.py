@@ -24,7 +24,7 @@ _INSTALLED = [
     *("frr", "frr-pythontools", "haproxy", "nftables", "ufw"),
 ]
 _NODE = [
-    *("cloud-init", "curl", "jq", "openssl", "etcd-server"),
+    *("cloud-init", "curl", "jq", "openssl", "etcd-server", "etcd-client"),
     *("containerd", "runc", "iptables", "ipset", "ebtables", "ethtool", "socat", "conntrack"),
 ]
 

@@ -381,6 +381,15 @@ def _k3s(settings: Settings) -> Iterator[Problem]:
             f"{service} has {service.num_addresses} addresses; the API server takes networks from /12 to /28. "
             f"Choose one{_unused_network(settings, 'k3s.serviceCidr')}.",
         )
+    snapshots = settings.k3s.snapshots
+    for name in ("schedule", "keep", "restore"):
+        if name in snapshots.model_fields_set and getattr(snapshots, name) is not None and not snapshots.folder:
+            yield Problem(
+                f"k3s.snapshots.{name}",
+                f"{getattr(snapshots, name)} would have no effect: there is no k3s.snapshots.folder. "
+                "Write one, like /var/backups/cilium-bgp.",
+                ("k3s.snapshots.folder",),
+            )
 
 
 def _host_ports(settings: Settings, but: str) -> dict[int, str]:

@@ -24,10 +24,12 @@ from settings.values import (
     Generation,
     HoldTime,
     HostAddress,
+    HostFolder,
     HostKey,
     HubbleMetric,
     InstallerUrl,
     K3sVersion,
+    Kept,
     LinodeLabel,
     LxdImage,
     NodeAddress,
@@ -37,11 +39,14 @@ from settings.values import (
     Port,
     ProjectName,
     RestartTime,
+    Schedule,
     Seconds,
     ServiceCidr,
+    SnapshotName,
     TimerSeconds,
     Url,
     UserName,
+    Wave,
     Word,
 )
 
@@ -151,6 +156,20 @@ class NodeSettings(_Model):
     """Another number makes the node anew: drained, removed, made, joined. Several go one after the other."""
 
 
+class SnapshotSettings(_Model):
+    """Snapshots of the cluster's state (etcd), which each server takes by itself."""
+
+    folder: HostFolder | None = None
+    """Folder of the host that keeps them, made if it is not there, and never deleted. `null`: k3s's own, every twelve
+    hours the last five, inside of each server, where they go with it."""
+    schedule: Schedule = "0 */12 * * *"
+    """When, as cron writes it: minute, hour, day, month, weekday."""
+    keep: Kept = 5
+    """How many of each server are kept."""
+    restore: SnapshotName | None = None
+    """Name of one in the folder: a cluster that this stack starts begins with it. One that is there stays as it is."""
+
+
 class K3sSettings(_Model):
     """Kubernetes on the nodes."""
 
@@ -172,8 +191,9 @@ class K3sSettings(_Model):
     """Wait for a node to become Ready, in seconds."""
     drain_timeout_seconds: Seconds = 120
     """How long a PodDisruptionBudget may hold up a node that is changed or removed, in seconds; then it is an error."""
-    agents_at_once: Count = 1
+    agents_at_once: Wave = 1
     """How many agents are changed at a time, when k3s is upgraded. Servers go before, one at a time."""
+    snapshots: SnapshotSettings = SnapshotSettings()
 
 
 class BgpSettings(_Model):

@@ -363,6 +363,10 @@ def _like(pattern: str, consequence: str, form: str) -> Callable[[str], str]:
 _project = _like(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}", "LXD would refuse it", "letters, digits, '-' and '.': cilium-bgp")
 _pool_name = _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "LXD would refuse it", "letters, digits, '-', '_' and '.'")
 _user = _like(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "no system has a user of it", "the login name, like root or ubuntu")
+_folder = _like(r"(?:/[A-Za-z0-9._-]+)+", "no folder of a host is called so", "its whole path: /var/backups/cilium-bgp")
+_snapshot = _like(r"[A-Za-z0-9][A-Za-z0-9._-]*", "no snapshot is called so", "the name alone, without a folder")
+_FIELD = r"[0-9*][0-9*/,-]*"
+_cron = _like(rf"{_FIELD}( {_FIELD}){{4}}", "k3s would not start with it", "five fields, like '0 */12 * * *'")
 # github.com/distribution/reference
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _container_image = _like(
@@ -435,6 +439,8 @@ Seconds = Annotated[
 ]
 Generation = Annotated[int, AfterValidator(_bounded(1, None, "a generation of a node; it counts from 1"))]
 Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer; nobody would"))]
+Wave = Annotated[int, AfterValidator(_bounded(1, None, "a number of nodes; none would ever be changed"))]
+Kept = Annotated[int, AfterValidator(_bounded(1, None, "a number of snapshots to keep; there would be none"))]
 TimerSeconds = Annotated[
     int, AfterValidator(_bounded(1, 65535, "a BGP timer in seconds; Cilium and the router would refuse it"))
 ]
@@ -467,6 +473,9 @@ PoolName = Annotated[str, AfterValidator(_pool_name)]
 UserName = Annotated[str, AfterValidator(_user)]
 ContainerImage = Annotated[str, AfterValidator(_container_image)]
 Word = Annotated[str, AfterValidator(_word)]
+HostFolder = Annotated[str, AfterValidator(_folder)]
+SnapshotName = Annotated[str, AfterValidator(_snapshot)]
+Schedule = Annotated[str, AfterValidator(_cron)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
 AuthorizedKey = Annotated[str, AfterValidator(_authorized_key)]
 HubbleMetric = Annotated[str, AfterValidator(_metric)]

@@ -68,6 +68,8 @@ class LxdApi:
     def __init__(self, guests: Guests | None = None) -> None:
         self.guests = guests or Guests()
         self.entities: dict[tuple[str, str, str], Json] = {}
+        self.folders = {"/dev", "/proc", "/sys"}
+        """Of the host, that are there for instances to see."""
         self.requests: list[tuple[str, str]] = []
         self._operations: dict[str, Json] = {}
         self.logs: dict[str, str] = {}
@@ -293,6 +295,14 @@ class LxdApi:
             for device in entity["devices"].values()
             if "ipv4.address" in device
         }
+        for name, device in devices.items():
+            source = device.get("source", "")
+            if (
+                device["type"] == "disk"
+                and source
+                and not any(f"{source}/".startswith(f"{its}/") for its in self.folders)
+            ):
+                raise ApiError(400, f"{wrong}Device validation failed for {name!r}: Missing source path {source!r}")
         for name, device in devices.items():
             if device["type"] != "nic" or "ipv4.address" not in device:
                 continue

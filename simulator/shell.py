@@ -299,8 +299,12 @@ class Shell:
             its["mounts"] = True
         return f"bpf file system: device 43\n{machine_id(self.at_home().id)}"
 
+    def folder_sh(self, stdin: str, path: str) -> str:
+        self.lxd.folders.add(path)
+        return path
+
     def k3s_install_sh(self, stdin: str, *arguments: str) -> str:
-        role, version, installer, _artifact, limit, _user, server, authority, *_ = (*arguments, "", "")
+        role, version, installer, _artifact, limit, _user, server, authority, snapshot, *_ = (*arguments, "", "", "")
         node = self.at_home()
         password, _, text = stdin.partition("\n")
         config = json.loads(text.partition("\n#")[0])
@@ -323,6 +327,8 @@ class Shell:
                     "is above"
                 )
             if role == "server" and not its.get("datastore"):
+                if snapshot and not authority:  # the simulator takes none
+                    raise ExitError(f"there is no snapshot {snapshot} in k3s.snapshots.folder")
                 token = f"K10{authority}::server:{config['token']}"
                 config |= {"server": server, "token": token} if authority else {"cluster-init": True}
             its |= {"role": role, "version": version, "config": config, "password": its.get("password", password)}

@@ -1,8 +1,9 @@
 # Install or upgrade k3s by its official installer and wait until it runs.
-# usage: k3s_install.sh server|agent VERSION INSTALLER_URL ARTIFACT_URL SECONDS USER [SERVER_URL [AUTHORITY]]
+# usage: k3s_install.sh server|agent VERSION INSTALLER_URL ARTIFACT_URL SECONDS USER [SERVER_URL [AUTHORITY [SNAPSHOT]]]
 # On standard input: the node's password, a line; then config.yaml, with the join token. USER: gets a kubeconfig.
-# AUTHORITY: hash of that of the cluster which a server joins at SERVER_URL; empty: there is none, and it starts one.
-role=$1 version=$2 installer_url=$3 artifact_url=$4 limit=$5 user=$6 server=${7:-} authority=${8:-}
+# AUTHORITY: hash of that of the cluster which a server joins at SERVER_URL; empty: there is none, and it starts one,
+# with what the SNAPSHOT has, if one is named.
+role=$1 version=$2 installer_url=$3 artifact_url=$4 limit=$5 user=$6 server=${7:-} authority=${8:-} snapshot=${9:-}
 config=/etc/rancher/k3s/config.yaml
 case $role in
 server) unit=k3s other=k3s-agent ;;
@@ -81,6 +82,18 @@ if ! installed || ! [ -e "/etc/systemd/system/$unit.service" ]; then
     installed || fail "the installer from $installer_url ran, but k3s --version says: $(k3s --version 2>&1 | head -n 1); k3s.version is $version"
 fi
 
+db=/var/lib/rancher/k3s/server/db
+if [ -n "$snapshot" ] && [ -z "$authority" ] && { ! [ -d "$db/etcd" ] || [ -e "$db/restoring" ]; }; then
+    folder=$(echo "$wanted" | sed -n 's/^ "etcd-snapshot-dir": "\(.*\)",*$/\1/p')
+    [ -e "$folder/$snapshot" ] || fail "there is no snapshot $snapshot in k3s.snapshots.folder; there are: $(cd "$folder" && echo *). Nothing was started"
+    mkdir -p "$db"
+    : >"$db/restoring" # one that was cut off is begun anew
+    rm -rf "$db/etcd" "$db/reset-flag"
+    change
+    limited "$(left "$limit")" k3s server --cluster-reset "--cluster-reset-restore-path=$folder/$snapshot" </dev/null >&2 ||
+        fail "k3s could not restore $snapshot (k3s.snapshots.restore); see the lines above. It opens with the tokens of the stack that it was taken of"
+    rm "$db/restoring"
+fi
 systemctl enable --quiet "$unit"
 active() { systemctl is-active "$unit"; }
 # Without --no-block a unit that never becomes ready would block here for ever.

@@ -5,11 +5,12 @@ containerd with images from an archive.
 
 usage: k3s server|agent [FLAGS]     flags as k3s's, also from /etc/rancher/k3s/config.yaml; run by units k3s, k3s-agent
        k3s kubectl|ctr ARGS...      also as links named kubectl and ctr
+       k3s etcd-snapshot save [--name NAME] | ls
        k3s --version
 
 What k3s has and this has not: servicelb, flannel, network policies, kube-proxy, the helm controller, metrics-server,
-local-path storage, SQLite (a single server has an etcd too), node passwords. Asked for one of those by leaving out its
-`disable`, it says so in the unit's journal and goes on.
+local-path storage, SQLite (a single server has an etcd too), node passwords, a schedule of snapshots. Asked for one of
+those by leaving out its `disable`, it says so in the unit's journal and goes on.
 
 As in k3s, a server with an empty datastore that names no other starts a cluster, whatever others do; one that names
 another joins it, with the server's token and not with the agents'; one with a datastore goes on with that. What servers
@@ -78,6 +79,10 @@ def parser(role: str) -> argparse.ArgumentParser:
         flags.add_argument("--service-cidr", default="10.43.0.0/16")
         flags.add_argument("--flannel-backend", default="vxlan")
         flags.add_argument("--disable", action="append", default=[])
+        flags.add_argument("--etcd-snapshot-dir", type=Path, default=DATA / "server/db/snapshots")
+        flags.add_argument("--etcd-snapshot-schedule-cron")
+        flags.add_argument("--etcd-snapshot-retention", type=int, default=5)
+        flags.add_argument("--cluster-reset-restore-path", type=Path)
         for name in (
             "disable-network-policy",
             "disable-kube-proxy",
@@ -508,15 +513,20 @@ def server(children: Children, settings: argparse.Namespace) -> None:
     token = server_token(settings)
     secret = split_token(token)[1]
     make_certificates(settings, str(services[1]))
+    encryption = [f"--encryption-provider-config={secrets_encryption()}"] if settings.secrets_encryption else []
+    if settings.cluster_reset_restore_path:
+        restore(settings)
     start_etcd(children, settings, shared.get("etcd", ""))
     if settings.cluster_reset:
         children.wait_for("etcd", 60, lambda: "" if etcd("cluster/member/list", {}) else "no answer")
+        if settings.cluster_reset_restore_path:
+            take_shared(secret)
         say("Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.")
         say(f"Backup and delete {DATA}/server/db on each peer etcd server and rejoin the nodes")
         sys.exit(0)
     children.wait_for("etcd to be a voting member", 300, lambda: not_voting(settings))
     keep_shared(secret)
-    start_api(children, settings)
+    start_api(children, settings, encryption)
     client_kubeconfig(KUBECONFIG, "admin", port, int(settings.write_kubeconfig_mode, 8))
     children.wait_for("the API server", 120, lambda: api_missing(port))
     compare_ranges(settings)
@@ -621,6 +631,17 @@ def keep_shared(secret: str) -> None:
         etcd("kv/put", {"key": coded(key), "value": coded(encrypted(shared_files(), secret))})
 
 
+def take_shared(secret: str) -> None:
+    """The authorities of the cluster whose etcd this is, in place of those that were made for this start."""
+    found = etcd("kv/range", {"key": coded("/bootstrap/"), "range_end": coded("/bootstrap0")}) or {}
+    for pair in found.get("kvs", []):
+        kept = decrypted(base64.b64decode(pair["value"]).decode(), secret)
+        for name, text in json.loads(kept).items():
+            private(DATA / "server" / name, text)
+    for names in TLS.glob("*.names"):
+        names.unlink()
+
+
 def coded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
@@ -723,6 +744,45 @@ def start_etcd(children: Children, settings: argparse.Namespace, initial: str) -
     )
 
 
+def snapshot(arguments: Sequence[str]) -> None:
+    """`k3s etcd-snapshot`: take one, or list those that are there."""
+    flags = argparse.ArgumentParser(prog="k3s etcd-snapshot", allow_abbrev=False)
+    flags.add_argument("what", choices=("save", "ls"))
+    flags.add_argument("--name", default="on-demand")
+    given = flags.parse_args(arguments)
+    settings = configured("server", [])
+    folder = settings.etcd_snapshot_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    its = f"{given.name}-{settings.node_name}-"
+    if given.what == "ls":
+        print("Name Location Size Created")
+        for path in sorted(folder.iterdir()):
+            print(path.name, f"file://{path}", path.stat().st_size, time.strftime("%FT%TZ", time.gmtime()))
+        return
+    connection = http.client.HTTPSConnection(LOCAL, 2379, timeout=60, context=client_context("etcd", "etcd-ca"))
+    connection.request("POST", "/v3/maintenance/snapshot", "{}")
+    part = folder / ".part"
+    with part.open("wb") as file:
+        for line in connection.getresponse():
+            file.write(base64.b64decode(json.loads(line)["result"].get("blob", "")))
+    part.rename(folder / f"{its}{int(time.time())}")
+    for old in sorted(folder.glob(f"{its}*"))[: -settings.etcd_snapshot_retention]:
+        old.unlink()
+    say(f"Snapshot {its} saved.")
+
+
+def restore(settings: argparse.Namespace) -> None:
+    """An etcd with what the snapshot has, in place of any other."""
+    shutil.rmtree(ETCD, ignore_errors=True)
+    name, made = member_name(settings), ETCD.with_name("restored")
+    shutil.rmtree(made, ignore_errors=True)
+    flags = [f"--name={name}", f"--initial-cluster={name}={peer(settings)}"]
+    flags += [f"--initial-advertise-peer-urls={peer(settings)}", f"--data-dir={made}"]
+    run("etcdctl", "snapshot", "restore", settings.cluster_reset_restore_path, *flags)
+    (made / "member").rename(ETCD / "member")
+    made.rmdir()
+
+
 def not_voting(settings: argparse.Namespace) -> str:
     """Why this member has no vote yet."""
     status = etcd("maintenance/status", {})
@@ -820,8 +880,7 @@ def make_certificates(settings: argparse.Namespace, service_address: str) -> Non
         private(TLS / "service.key", run("openssl", "genrsa", "2048"))
 
 
-def start_api(children: Children, settings: argparse.Namespace) -> None:
-    encryption = [f"--encryption-provider-config={secrets_encryption()}"] if settings.secrets_encryption else []
+def start_api(children: Children, settings: argparse.Namespace, encryption: Sequence[str]) -> None:
     children.start(
         "kube-apiserver",
         "kube-apiserver",
@@ -927,6 +986,8 @@ def main() -> None:
         os.execv(BIN / "kubectl", [role, *arguments])  # noqa: S606 a command in this one's place
     elif role == "ctr":
         os.execv("/usr/bin/ctr", [role, "--address", str(CONTAINERD), "--namespace", "k8s.io", *arguments])  # noqa: S606
+    elif role == "etcd-snapshot":
+        snapshot(arguments)
     elif role in ("server", "agent"):
         settings = configured(role, arguments)
         children = Children()
@@ -945,7 +1006,7 @@ def main() -> None:
         finally:
             children.stop()
     else:
-        fail(f"{role} is not a command of this stand-in: server, agent, kubectl, ctr, --version")
+        fail(f"{role} is not a command of this stand-in: server, agent, kubectl, ctr, etcd-snapshot, --version")
 
 
 if __name__ == "__main__":

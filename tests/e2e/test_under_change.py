@@ -6,6 +6,7 @@ On a stack of its own, in a quarter of an hour. How long requests fail meanwhile
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterator
 
@@ -134,6 +135,26 @@ def test_the_only_server_is_made_anew() -> None:
     all_well()
     after = {node: born(node) for node in NODES}
     assert [node for node in NODES if after[node] != before[node]] == ["k3s1"]
+    unchanged()
+
+
+def test_a_new_host_begins_with_a_snapshot() -> None:
+    folder = "/var/backups/cilium-bgp"
+    within, there = ["--project", machine.PROJECT], f"{HOST.name}{folder}/"
+    configured("k3s", "snapshots", value={"folder": folder})
+    up()
+    on_node("k3s1", "k3s", "kubectl", "create", "configmap", "marker", "--from-literal=made=before")
+    take = [sys.executable, "-m", "scripts.snapshot", stack.STACK]
+    snapshot = store.run(take, store.REPOSITORY, stack.environment()).strip()
+    store.run(["lxc", "file", "pull", *within, f"{there}{snapshot}", stack.RUN])
+    machine.remove(HOST.name)
+    stack.prepare("control-plane", host="prepared")
+    store.run(["lxc", "file", "push", "--create-dirs", *within, stack.RUN / snapshot, there])
+    configured("k3s", "snapshots", value={"folder": folder, "restore": snapshot})
+    up()
+    all_well()
+    kubectl = ["k3s", "kubectl", "get", "configmap", "marker", "-o", "jsonpath={.data.made}"]
+    assert on_node("k3s1", *kubectl) == "before"
     unchanged()
 
 

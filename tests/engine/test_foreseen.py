@@ -33,6 +33,10 @@ CHANGES: dict[str, Any] = {
     "k3s.timeoutSeconds": 601,
     "k3s.drainTimeoutSeconds": 121,
     "k3s.agentsAtOnce": 2,
+    "k3s.snapshots.schedule": "0 3 * * *",
+    "k3s.snapshots.keep": 3,
+    "k3s.snapshots.restore": "on-demand-k3s1-1796000000",
+    "k3s.snapshots.folder": "/var/backups/another",
     "bgp.localAsn": 64513,
     "bgp.peerAsn": 64514,
     "bgp.pool": "10.26.23.64/27",
@@ -78,6 +82,7 @@ ALSO: dict[str, dict[str, Any]] = {
     "hubble.enabled": {"hubble.ui": False, "hubble.relay": False},
     "l7echo.enabled": {"cilium.kubeProxyReplacement": True},
     "fcdemo.enabled": {"exposure": {"mode": "none"}},
+    "k3s.snapshots.schedule": {"k3s.snapshots.folder": "/var/backups/cilium-bgp"},
     "bgp.restartTimeSeconds": {"bgp.gracefulRestart": True},
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
 }

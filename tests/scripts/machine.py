@@ -17,9 +17,9 @@ if Path("/usr/lib/frr").is_dir():
     COVERED.append("usr/lib/frr")  # a host starts without FRR
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 # The programs that a script may take for granted on a minimal Debian or Ubuntu.
-READS = "base64 cmp curl cut date dirname env getent grep head hostname id sha256sum sleep sort stat tail tr uname wc"
+READS = "base64 cmp curl cut date dirname env find getent grep head hostname id sha256sum sleep sort stat tail tr uname"
 CHANGES = "awk cat chmod chown cp gzip install mkdir mktemp mv rm rmdir sed sh tar timeout"
-TOOLS = f"{READS} {CHANGES}".split()
+TOOLS = f"{READS} wc {CHANGES}".split()
 # Says what it was told; before step DIES_AT the script and all it started are killed.
 PROLOGUE = """#!/bin/sh
 printf '%s\\000' "{name} $*" >>"$MACHINE/ran"

@@ -30,6 +30,14 @@ cat >/usr/local/bin/k3s.part <<K3S
 case \\$1 in
 --version) echo "k3s version $INSTALL_K3S_VERSION (a fake)" ;;
 kubectl) [ ! -e "\\$STATE/unready" ] || { echo '[-]etcd failed'; exit 1; } ;;
+server)
+    db=/var/lib/rancher/k3s/server/db
+    [ ! -e \\$db/reset-flag ] || { echo 'cluster membership was already reset'; exit 1; }
+    mkdir -p \\$db/etcd
+    : >\\$db/reset-flag
+    [ ! -e "\\$STATE/unopened" ] || { echo 'encrypted with different token'; exit 1; }
+    cat "\\${3#*=}" >\\$db/etcd/data
+    ;;
 esac
 K3S
 chmod 755 /usr/local/bin/k3s.part
@@ -129,6 +137,51 @@ def test_a_second_run_changes_and_restarts_nothing(machine: Machine, server: Ser
     assert (done.returncode, done.stderr) == (0, "")
     assert machine.files() == before
     assert not restarts(machine)
+
+
+SNAPSHOT = "on-demand-k3s1-1796000000"
+FOLDER = "/var/lib/cilium-bgp/snapshots"
+WITH_SNAPSHOTS = f'{PASSWORD}\n{{\n "token": "abc",\n "etcd-snapshot-dir": "{FOLDER}"\n}}\n'
+DATA = "/var/lib/rancher/k3s/server/db/etcd/data"
+
+
+def restored(machine: Machine, server: Server, authority: str = "") -> subprocess.CompletedProcess[str]:
+    command = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", "https://10.26.23.1:6443")
+    return machine.run(*command, authority, SNAPSHOT, stdin=WITH_SNAPSHOTS)
+
+
+def test_a_cluster_begins_with_a_snapshot(machine: Machine, server: Server) -> None:
+    node(machine).write(f"{FOLDER}/{SNAPSHOT}", "what was")
+    assert restored(machine, server).returncode == 0
+    assert machine.read(DATA) == "what was"
+    machine.write(DATA, "what is")
+    assert restored(machine, server).returncode == 0
+    assert machine.read(DATA) == "what is", "where a cluster is nothing comes of it"
+
+
+def test_a_server_that_joins_restores_nothing(machine: Machine, server: Server) -> None:
+    node(machine).write(f"{FOLDER}/{SNAPSHOT}", "what was")
+    assert restored(machine, server, authority="ab" * 32).returncode == 0
+    assert not (machine.root / DATA.lstrip("/")).exists()
+
+
+def test_a_restore_that_was_cut_off_is_begun_anew(machine: Machine, server: Server) -> None:
+    node(machine).write(f"{FOLDER}/{SNAPSHOT}", "what was")
+    machine.write("state/unopened", "")
+    done = restored(machine, server)
+    assert done.returncode == 1
+    assert f"k3s could not restore {SNAPSHOT} (k3s.snapshots.restore)" in done.stderr
+    assert not (machine.root / "state/running").exists()
+    (machine.root / "state/unopened").unlink()
+    assert restored(machine, server).returncode == 0
+    assert machine.read(DATA) == "what was"
+
+
+def test_a_snapshot_that_is_not_there(machine: Machine, server: Server) -> None:
+    node(machine).write(f"{FOLDER}/etcd-snapshot-k3s1-1", "another")
+    done = restored(machine, server)
+    assert done.returncode == 1
+    assert f"there is no snapshot {SNAPSHOT} in k3s.snapshots.folder; there are: etcd-snapshot-k3s1-1." in done.stderr
 
 
 def test_another_configuration_restarts_and_installs_nothing(machine: Machine, server: Server) -> None:

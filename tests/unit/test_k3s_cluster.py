@@ -77,10 +77,33 @@ def test_a_nodes_password_is_its_own_and_stays(name: str) -> None:
 def test_the_installer_is_the_official_one_at_the_articles_version(name: str, role: str) -> None:
     ran = dev()[f"{name}-k3s-{role}"].ran()
     assert ran.file == "k3s_install.sh"
-    assert ran.parameters[:-2] == (role, "v1.25.6+k3s1", "https://get.k3s.io", "", "600", "ubuntu")
-    assert ran.parameters[-2:] == (ENDPOINT, AUTHORITY), "of the cluster that is there, or nothing"
+    assert ran.parameters[:6] == (role, "v1.25.6+k3s1", "https://get.k3s.io", "", "600", "ubuntu")
+    assert ran.parameters[6:8] == (ENDPOINT, AUTHORITY), "of the cluster that is there, or nothing"
+    assert ran.parameters[8:] == (("",) if role == "server" else ()), "no snapshot"
     assert ran.seconds == 2400, "it may wait four times"
     assert ran.sudo
+
+
+def test_servers_keep_their_snapshots_on_the_host() -> None:
+    kept = {"folder": "/var/backups/cilium-bgp", "schedule": "0 3 * * *", "keep": 7, "restore": "on-demand-k3s1-1"}
+    its = stack(values(k3s={"snapshots": kept}))
+    inside = "/var/lib/cilium-bgp/snapshots"
+    device = {"type": "disk", "source": "/var/backups/cilium-bgp", "path": inside}
+    assert its["k3s1"].inputs["devices"]["snapshots"] == device
+    assert "snapshots" not in its["k3s2"].inputs["devices"]
+    assert its["topology-snapshots"].ran().parameters == ("/var/backups/cilium-bgp",)
+    assert "topology-snapshots" in its.before(its["k3s1"])
+    assert "delete" not in its["topology-snapshots"].inputs, "it outlives the stack"
+    assert (
+        config(its, "k3s1-k3s-server").items()
+        >= {
+            "etcd-snapshot-dir": inside,
+            "etcd-snapshot-schedule-cron": "0 3 * * *",
+            "etcd-snapshot-retention": 7,
+        }.items()
+    )
+    assert its["k3s1-k3s-server"].ran().parameters[8] == "on-demand-k3s1-1"
+    assert stdin(its, "k3s2-k3s-agent") == stdin(dev(), "k3s2-k3s-agent"), "no agent is restarted"
 
 
 def test_a_mirror_is_configured() -> None:
