@@ -85,6 +85,18 @@ def other_interfaces(interfaces: str, errors: Sequence[str]) -> str:
     )
 
 
+def unknown_namesake(kind: str, label: str, errors: Sequence[str]) -> str:
+    """What to do where Linode has one of that label that no state knows; else empty. `kind`: as linode-cli says."""
+    if not any("label must be unique" in error.lower() for error in errors):
+        return ""
+    return (
+        f"host.label: Linode has {label} among its {kind} already, and this stack does not know it; no other one was "
+        "made. If an `up` was cut off while Linode made it, it is that one, and empty: look (linode-cli "
+        f"{kind} list --label {label}), delete it (linode-cli {kind} delete ID), and run again. "
+        "If it is somebody's, write another host.label."
+    )
+
+
 class LinodeHost(pulumi.ComponentResource):
     """A VM behind a firewall that drops all but SSH and the Kubernetes API from the administrators' networks."""
 
@@ -110,9 +122,23 @@ class LinodeHost(pulumi.ComponentResource):
             ("kubernetes-api", str(args["api_port"]), args["admin_cidrs"]),
             *((f"forward-{port}", str(port), args["open_cidrs"]) for port in args["open_ports"]),
         ]
+        names = {"firewalls": firewall_label(args["label"]), "linodes": args["label"]}
+
+        def advise(failed: pulumi.ErrorHookArgs) -> bool:
+            """Not tried again."""
+            kind = "firewalls" if failed.name == f"{name}-firewall" else "linodes"
+            for advice in (
+                unknown_namesake(kind, names[kind], failed.errors),
+                other_interfaces(args["interfaces"], failed.errors),
+            ):
+                if advice:
+                    pulumi.log.error(advice)
+            return False
+
+        refused = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"{name}-refused", advise)])
         firewall = linode.Firewall(
             f"{name}-firewall",
-            label=firewall_label(args["label"]),
+            label=names["firewalls"],
             inbound_policy="DROP",
             outbound_policy="ACCEPT",
             inbounds=[
@@ -126,14 +152,12 @@ class LinodeHost(pulumi.ComponentResource):
                 )
                 for label, port, cidrs in rules
             ],
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                delete_before_replace=True,
+                hooks=refused,
+            ),
         )
-
-        def advise(failed: pulumi.ErrorHookArgs) -> bool:
-            """Not tried again."""
-            if advice := other_interfaces(args["interfaces"], failed.errors):
-                pulumi.log.error(advice)
-            return False
 
         guarded: dict[str, Any] = {"firewall_id": firewall.id.apply(int)}  # the VM is never open
         if args["interfaces"] == "linode":
@@ -158,7 +182,7 @@ class LinodeHost(pulumi.ComponentResource):
                 delete_before_replace=True,
                 protect=args["protect"],
                 ignore_changes=ONLY_AT_CREATION,
-                hooks=pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"{name}-refused", advise)]),
+                hooks=refused,
             ),
         )
         # Asked in every run: neither resource's refresh sees a VM that was taken out from behind its firewall.

@@ -6,7 +6,7 @@ import pulumi
 import pytest
 
 from components.first_seen import FirstSeenProvider
-from components.linode_host import other_interfaces, public_address
+from components.linode_host import other_interfaces, public_address, unknown_namesake
 from settings.keys import public_key
 from tests.unit import graph
 from tests.unit.graph import DEV, HOST_ADDRESS, HOST_KEY, SSH_KEY, Secret, dev, plain, stack, values
@@ -225,3 +225,13 @@ def test_a_long_label_is_cut_to_what_a_firewall_may_have_and_stays_its_vms() -> 
     firewalls = [firewall for _, firewall in found]
     assert [firewall[:-8] for firewall in firewalls] == ["lxdserver-of-the-lab-", "lxdserver-of-the-lab-"]
     assert len(set(firewalls)) == 2, "each firewall's label tells its VM's"
+
+
+@pytest.mark.parametrize("kind", ["linodes", "firewalls"])
+def test_what_a_run_that_was_cut_off_has_left_at_linode_is_told_with_what_to_do(kind: str) -> None:
+    advice = unknown_namesake(
+        kind, "lxdserver", ["create failed", "[400] [label] Label must be unique among your Linodes"]
+    )
+    assert advice.startswith(f"host.label: Linode has lxdserver among its {kind} already")
+    assert f"linode-cli {kind} delete ID" in advice
+    assert unknown_namesake(kind, "lxdserver", ["[400] [image] image is not valid"]) == ""
