@@ -484,7 +484,7 @@ class Shell:
         with memory.opened("host") as state:
             if way == "return" and (left := [hop for hop in state.pop("aside", []) if hop != address]):
                 state["aside"] = left
-        _, ready, *others = [*answer.split(), ""]
+        _, ready, *others = [*answer.split(), "", ""]
         if way == "return" and ready == "Ready":
 
             def missing() -> str:
