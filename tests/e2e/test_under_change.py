@@ -31,12 +31,15 @@ from tests.e2e.stack import (
 
 pytestmark = pytest.mark.e2e
 
+SNAPSHOTS = "/var/backups/cilium-bgp"
+
 
 @pytest.fixture(scope="module", autouse=True)
 def lab() -> None:
     if os.environ.get("KEEP") != "1":
         assert stack.main("destroy") == 0
     stack.prepare("control-plane", host="prepared")
+    configure()
     up()
 
 
@@ -59,6 +62,13 @@ def configured(root: str, *path: str, value: object) -> None:
         inner = inner[key]
     inner[keys[-1]] = value
     stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def configure(nodes: Collection[str] = tuple(NODES), **snapshots: str) -> None:
+    """As the lab's stack is, with snapshots on the host. From the beginning: an LXD in a container brings no folder to
+    an instance that runs; tests/lxd has one that does."""
+    stack.configure("control-plane", nodes)
+    configured("k3s", "snapshots", value={"folder": SNAPSHOTS, **snapshots})
 
 
 def born(node: str) -> str:
@@ -116,7 +126,7 @@ def test_a_node_moves_and_the_key_is_rotated(monkeypatch: pytest.MonkeyPatch) ->
         all_well()
     for name in ("", ".pub"):
         (stack.RUN / f"next_key{name}").replace(stack.KEY.with_name(stack.KEY.name + name))
-    stack.configure("control-plane", list(NODES))
+    configure()
     configured("nodes", "k3s3", "generation", value=2)
     up()
     all_well()
@@ -139,10 +149,8 @@ def test_the_only_server_is_made_anew() -> None:
 
 
 def test_a_new_host_begins_with_a_snapshot() -> None:
-    folder = "/var/backups/cilium-bgp"
-    within, there = ["--project", machine.PROJECT], f"{HOST.name}{folder}/"
-    configured("k3s", "snapshots", value={"folder": folder})
-    up()
+    within, there = ["--project", machine.PROJECT], f"{HOST.name}{SNAPSHOTS}/"
+    marker = ["k3s", "kubectl", "get", "configmap", "marker", "-o", "jsonpath={.data.made}"]
     on_node("k3s1", "k3s", "kubectl", "create", "configmap", "marker", "--from-literal=made=before")
     take = [sys.executable, "-m", "scripts.snapshot", stack.STACK]
     snapshot = store.run(take, store.REPOSITORY, stack.environment()).strip()
@@ -150,11 +158,10 @@ def test_a_new_host_begins_with_a_snapshot() -> None:
     machine.remove(HOST.name)
     stack.prepare("control-plane", host="prepared")
     store.run(["lxc", "file", "push", "--create-dirs", *within, stack.RUN / snapshot, there])
-    configured("k3s", "snapshots", value={"folder": folder, "restore": snapshot})
+    configure(restore=snapshot)
     up()
     all_well()
-    kubectl = ["k3s", "kubectl", "get", "configmap", "marker", "-o", "jsonpath={.data.made}"]
-    assert on_node("k3s1", *kubectl) == "before"
+    assert on_node("k3s1", *marker) == "before"
     unchanged()
 
 
@@ -162,6 +169,7 @@ def test_the_host_is_installed_anew_and_has_one_node() -> None:
     key = HOST.host_key()
     machine.remove(HOST.name)
     stack.prepare("control-plane", ["k3s1"], host="prepared")
+    configure(["k3s1"])
     assert HOST.host_key() != key
     up()
     all_well(["k3s1"])
@@ -169,7 +177,7 @@ def test_the_host_is_installed_anew_and_has_one_node() -> None:
 
 
 def test_more_nodes_come() -> None:
-    stack.configure("control-plane", list(NODES))
+    configure()
     up()
     all_well()
     unchanged()

@@ -2,10 +2,13 @@
 
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.lxd_topology import k8s_profile
+from components.node import SNAPSHOTS
 from lxd_resources.entity import Provider
 from lxd_resources.errors import LxdError
 from lxd_resources.forward import ForwardProvider
@@ -15,6 +18,7 @@ from lxd_resources.network import NetworkProvider
 from lxd_resources.profile import ProfileProvider
 from lxd_resources.project import ProjectProvider
 from lxd_resources.storage_pool import StoragePoolProvider
+from tests.lxd.conftest import lxc
 
 pytestmark = pytest.mark.lxd
 Query = Callable[..., Any]
@@ -209,6 +213,23 @@ def test_instance(make: Make, pool: Props, network: Props, image: str, subnet: s
     assert stopped["ssh_host_key"] == outs["ssh_host_key"]
     assert InstanceProvider().diff("", stopped, news).changes
     assert (InstanceProvider().update("", stopped, news).outs or {})["status"] == "Running"
+
+
+def test_a_folder_of_the_host_comes_to_an_instance_that_runs_and_goes_again(
+    make: Make, pool: Props, network: Props, image: str, tmp_path: Path
+) -> None:
+    (tmp_path / "kept").write_text("on the host")
+    config = {"security.privileged": "true", "security.nesting": "true", "raw.lxc": k8s_profile("")["raw.lxc"]}
+    outs = make(InstanceProvider(), **node(pool, network, image, wait_for=[], config=config))
+    folder = {"type": "disk", "source": str(tmp_path), "path": SNAPSHOTS}
+    with_it = {**outs, "devices": {**outs["devices"], "snapshots": folder}}
+    seen = InstanceProvider().update("", outs, with_it).outs or {}
+    inside = ("exec", "--project", PROJECT, outs["name"], "--", "cat", f"{SNAPSHOTS}/kept")
+    assert lxc(*inside) == "on the host"
+    assert unchanged(InstanceProvider(), seen)
+    InstanceProvider().update("", seen, outs)
+    with pytest.raises(subprocess.CalledProcessError):
+        lxc(*inside)
 
 
 def test_pool_in_use_says_by_what(make: Make, pool: Props, network: Props, image: str) -> None:
