@@ -13,6 +13,7 @@ import secrets
 import shlex
 import subprocess
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,11 +328,14 @@ class Shell:
                     "is above"
                 )
             if role == "server" and not its.get("datastore"):
-                if snapshot and not authority:  # the simulator takes none
-                    raise ExitError(f"there is no snapshot {snapshot} in k3s.snapshots.folder")
+                if snapshot and not authority:
+                    config |= {"cluster-reset-restore-path": snapshot}
                 token = f"K10{authority}::server:{config['token']}"
                 config |= {"server": server, "token": token} if authority else {"cluster-init": True}
             its |= {"role": role, "version": version, "config": config, "password": its.get("password", password)}
+        with memory.opened("host") as state:
+            if config.get("cluster-reset-restore-path", "") not in ["", *state.get("snapshots", {})]:
+                raise ExitError(f"there is no snapshot {snapshot} in k3s.snapshots.folder")
         await_(float(limit), f"{unit} on {node.name} active", lambda: self.unit(config))
         with self.own() as its:
             its["ran"] = True
@@ -381,11 +385,16 @@ class Shell:
     def start(self, state: Json, config: Json, secret: str) -> str:
         """A server with an empty datastore that names no other starts a cluster, whatever the others do."""
         node, its = self.at_home(), state["nodes"][self.at_home().id]
+        kept = state.get("snapshots", {}).get(config.get("cluster-reset-restore-path"), {})
+        if kept and kept["token"] != secret:
+            return "activating: bootstrap data already found and encrypted with different token"
         with memory.opened("kubernetes") as objects:
             spoke = cilium(objects) is not None
             objects.clear()  # of a former cluster
+            objects.update(kept.get("objects", {}))
         state["left"] = [id_ for id_ in members(state).values() if id_ != node.id and spoke]
-        its["datastore"], its["kube-proxy"] = secrets.token_hex(32), not config["disable-kube-proxy"]
+        its["datastore"] = kept.get("ca") or secrets.token_hex(32)
+        its["kube-proxy"] = not config["disable-kube-proxy"]
         shared = ("cluster-cidr", "service-cidr", "disable-kube-proxy", "agent-token")
         state["cluster"] = {key: config[key] for key in shared} | {
             "ca": its["datastore"],
@@ -395,6 +404,13 @@ class Shell:
         }
         known(state["cluster"], node, its)
         return ""
+
+    def k3s_snapshot_sh(self, stdin: str) -> str:
+        with memory.opened("host") as state, memory.opened("kubernetes") as objects:
+            taken = state.setdefault("snapshots", {})
+            name = f"on-demand-{self.at_home().name}-{1796000000 + len(taken)}"
+            taken[name] = {key: state["cluster"][key] for key in ("ca", "token")} | {"objects": deepcopy(objects)}
+        return name
 
     def reaches(self, state: Json, url: str) -> bool:
         """Whether a server answers at this URL: directly, or by the host's endpoint."""

@@ -140,6 +140,23 @@ def test_who_may_join(host: PretendHost, cluster: Shell, role: str, config: dict
     assert said in found
 
 
+def test_a_cluster_begins_with_a_snapshot_that_its_token_opens(host: PretendHost, cluster: Shell) -> None:
+    with memory.opened("host") as state:
+        before = state["cluster"]["ca"]
+    with memory.opened("kubernetes") as objects:
+        objects["objects"] = {"ConfigMap/default/marker": {"kind": "ConfigMap"}}
+    begins = SERVERS | {
+        "cluster-init": True,
+        "cluster-reset-restore-path": cluster.run(Call("k3s_snapshot.sh", [], 60), ""),
+    }
+    said = install(node(host, "k3s2"), "server", begins | {"token": "another"})
+    assert "encrypted with different token" in said
+    assert install(node(host, "k3s3"), "server", begins | {"token": "servers"}) == ""
+    with memory.opened("host") as state, memory.opened("kubernetes") as objects:
+        assert state["cluster"]["ca"] == before
+        assert list(objects["objects"]) == ["ConfigMap/default/marker"]
+
+
 def test_a_server_that_names_no_other_starts_a_cluster_whatever_the_others_do(
     host: PretendHost, cluster: Shell
 ) -> None:
