@@ -8,10 +8,13 @@ echo "$nodes" | grep -q "^$name|.*|True|" || exit 0
 echo "$nodes" | grep -v "^$name|" | grep -q '||True|' || exit 0
 # Who has lost its API asks again after up to a minute (client-go), Cilium's agents and the controllers too: until then
 # requests would go on to pods that have gone.
+# Hundredths of seconds from boot to the start of a process (proc(5), starttime): one that has just started tells the time.
+start() { sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 20; }
 settled() {
-    began=$(k3s kubectl get --raw /metrics | awk '$1 == "process_start_time_seconds" { printf "%d", $2 }')
-    age=$(($(date +%s) - ${began:-0}))
-    echo "it started $age s ago"
+    began=$(start "$(systemctl show --property MainPID --value k3s)")
+    [ -n "$began" ] || return 1
+    age=$((($(start self) - began) / 100))
+    echo "k3s on $(hostname) started $age s ago"
     [ "$age" -ge 60 ]
 }
 await 90 "the Kubernetes API up for a minute" settled || :
@@ -25,8 +28,8 @@ case $(echo "$nodes" | grep "^$name|") in
     ;;
 *'|true') ours=yes ;; # again, after a run that was cut off; one that somebody has cordoned stays so
 esac
+undo() { k3s kubectl uncordon "$name" && k3s kubectl annotate node "$name" cilium-bgp/aside-; }
 k3s kubectl drain "$name" --ignore-daemonsets --delete-emptydir-data --force --timeout="${limit}s" >&2 </dev/null || {
-    undo() { k3s kubectl uncordon "$name" && k3s kubectl annotate node "$name" cilium-bgp/aside-; }
     [ -z "$ours" ] || await 60 "$name to take pods again" undo || :
     fail "$name could not be drained within $limit s (k3s.drainTimeoutSeconds); a PodDisruptionBudget may refuse. Nothing has been changed on it. See the lines above, make room, and run again"
 }

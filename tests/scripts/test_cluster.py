@@ -83,10 +83,18 @@ def test_a_node_that_lives_and_cannot_be_drained_stays(machine: Machine) -> None
     assert machine.read("state/nodes") == "node/k3s1\nnode/k3s2\n"
 
 
+def processes(machine: Machine) -> None:
+    """What has just started, k3s that has run for 100 s, and one that has for 10."""
+    for its, start in (("self", 10000), ("1", 0), ("2", 9000)):
+        machine.write(f"/proc/{its}/stat", f"7 (k3s server) S {'0 ' * 18}{start} 0\n")
+    machine.fake("systemctl", "echo 1")
+
+
 def two(machine: Machine, *nodes: str, drain: str = ":") -> None:
     """Nodes as kubectl lists them: NAME|unschedulable|Ready|aside."""
     listed = "\n".join(nodes)
     machine.fake("k3s", f"""case $2 in get) echo '{listed}' ;; drain) {drain} ;; esac""")
+    processes(machine)
 
 
 @pytest.mark.parametrize(
@@ -117,17 +125,18 @@ def test_pods_move_when_all_hear_of_it_and_are_ready_before_the_node_is_changed(
         """echo "$2 $4" >>"$STATE/asked"
         case $* in
         *nodes*) printf 'k3s1||True|\\nk3s2||True|\\n' ;;
-        *metrics) [ -e "$STATE/old" ] && echo 'process_start_time_seconds 1.5e+09' && exit
-            : >"$STATE/old"; echo "process_start_time_seconds $(date +%s)" ;;
         *replicasets*) [ -e "$STATE/drained" ] || { printf '4\\n2\\n'; exit; }
             [ -e "$STATE/moved" ] && printf '4\\n\\n2\\n' && exit; : >"$STATE/moved"; printf '3\\n2\\n' ;;
         *drain*) [ -e "$STATE/old" ] && : >"$STATE/drained" ;;
         esac""",
     )
+    processes(machine)
+    machine.fake("systemctl", '[ -e "$STATE/old" ] && echo 1 && exit; : >"$STATE/old"; echo 2')
     done = machine.run("node_drain.sh", "k3s2", "7")
     assert done.returncode == 0, done.stderr
+    assert machine.ran.count("systemctl show --property MainPID --value k3s") == 2
     asked = [line.split()[0] for line in machine.read("state/asked").splitlines()]
-    assert asked == ["get", "get", "get", "get", "annotate", "drain", "get", "get"]
+    assert asked == ["get", "get", "annotate", "drain", "get", "get"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +164,7 @@ def test_one_that_cannot_be_drained_as_the_api_goes_takes_pods_again_when_that_i
         uncordon) [ -e {fake} ] || {{ : >{fake}; echo 'connection refused' >&2; exit 1; }} ;;
         esac""",
     )
+    processes(machine)
     assert machine.run("node_drain.sh", "k3s2", "7").returncode == 1
     assert machine.ran.count("k3s kubectl uncordon k3s2") == 2
     assert "k3s kubectl annotate node k3s2 cilium-bgp/aside-" in machine.ran
