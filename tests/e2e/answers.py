@@ -40,6 +40,7 @@ def form(text: str) -> Any:
         if isinstance(parsed, dict | list):
             return skeleton(parsed)
     text = re.sub(r"^(k3s version \S+) .*", r"\1", text)  # and then in brackets a commit, or who it is in truth
+    text = re.sub(r"^(\S+) (Not)?Ready\b.*", r"\1", text)  # who was Ready when is of each run alone
     return re.sub(r"(K10|AAAA)\S+|\b[0-9a-f]{6,}\b|\d+", "#", text)
 
 
