@@ -23,7 +23,9 @@ class IdentityProvider(dynamic.ResourceProvider):
         another = "instance" not in known or _olds["machine"] != known.get("machine")
         if another or known.get("mac_address", _olds["mac_address"]) != _olds["mac_address"]:
             return dynamic.DiffResult(changes=True, replaces=["mac_address"])
-        changed = any(key in known and _olds.get(key) != known[key] for key in ("ssh_host_key", "login_user"))
+        changed = "mac_address" in known and any(
+            key in known and _olds.get(key) != known[key] for key in ("ssh_host_key", "login_user")
+        )
         return dynamic.DiffResult(changes=changed, replaces=[])
 
     def create(self, props: Props) -> dynamic.CreateResult:

@@ -97,7 +97,10 @@ def test_a_service_without_pods(control_plane: Switched, capsys: pytest.CaptureF
     HOST.run(*kubectl, "scale", "deployment/fcdemo3", "--replicas=0")
 
     def named() -> bool:
-        _, said, _ = broken(looked(capsys))
+        found = looked(capsys)
+        if found["well"]:  # for the seconds in which they still answer (preStop)
+            return False
+        _, said, _ = broken(found)
         return any("default/fcdemo-service" in what and "none of its pods is ready" in what for what in said)
 
     until(60, "named", named)

@@ -14,10 +14,17 @@ INPUTS = {
     "ssh_host_key": "ssh-ed25519 BBBB",
     "image": "ubuntu:22.04",
     "pool": "default",
+    "login_user": "ubuntu",
     "project": "default",
     "__provider": "x",
 }
-UPDATED = {"mac_address": UNKNOWN, "ssh_host_key": UNKNOWN, "pool": UNKNOWN, "image": "ubuntu:24.04"}
+UPDATED = {
+    "mac_address": UNKNOWN,
+    "ssh_host_key": UNKNOWN,
+    "pool": UNKNOWN,
+    "image": "ubuntu:24.04",
+    "login_user": "debian",
+}
 """What a preview of an instance's update knows of it: its ID, and what it is asked for."""
 
 
