@@ -126,13 +126,11 @@ class LinodeHost(pulumi.ComponentResource):
 
         def advise(failed: pulumi.ErrorHookArgs) -> bool:
             """Not tried again."""
-            kind = "firewalls" if failed.name == f"{name}-firewall" else "linodes"
-            for advice in (
-                unknown_namesake(kind, names[kind], failed.errors),
-                other_interfaces(args["interfaces"], failed.errors),
-            ):
-                if advice:
-                    pulumi.log.error(advice)
+            vm = failed.name == f"{name}-instance"
+            kind = "linodes" if vm else "firewalls"
+            advice = unknown_namesake(kind, names[kind], failed.errors)
+            if advice := advice or (other_interfaces(args["interfaces"], failed.errors) if vm else ""):
+                pulumi.log.error(advice)
             return False
 
         refused = pulumi.ResourceHookBinding(on_error=[pulumi.ErrorHook(f"{name}-refused", advise)])
@@ -152,11 +150,7 @@ class LinodeHost(pulumi.ComponentResource):
                 )
                 for label, port, cidrs in rules
             ],
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                delete_before_replace=True,
-                hooks=refused,
-            ),
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True, hooks=refused),
         )
 
         guarded: dict[str, Any] = {"firewall_id": firewall.id.apply(int)}  # the VM is never open
