@@ -134,6 +134,13 @@ def check_answers(lab: Stack) -> None:
     assert set(re.findall(r"^host: (.+)$", answers, re.MULTILINE)) == pods
 
 
+def check_all(lab: Stack, mode: str = "control-plane", nodes: Collection[str] = NODES) -> None:
+    """Every claim of the stack, looked at from outside."""
+    check_nodes(lab, nodes)
+    check_addresses(lab, mode, nodes)
+    check_answers(lab)
+
+
 class Gaps:
     """Asks an address several times a second meanwhile; `longest` is the longest time without an answer, in seconds."""
 

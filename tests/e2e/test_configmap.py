@@ -11,16 +11,14 @@ import yaml
 from lab import programs, stack
 from tests.e2e import machine
 from tests.e2e.answers import answers
-from tests.e2e.stack import HOST, NODES, Stack, ask, check_addresses, check_answers, check_nodes, on_node, unchanged
+from tests.e2e.stack import HOST, NODES, Stack, ask, check_all, on_node, unchanged
 from tests.engine.world import World
 
 pytestmark = pytest.mark.e2e
 
 
 def test_up_from_a_fresh_host(configmap: Stack) -> None:
-    check_nodes(configmap)
-    check_addresses(configmap, "configmap")
-    check_answers(configmap)
+    check_all(configmap, "configmap")
 
 
 def test_the_profile_of_other_instances_is_left_alone(configmap: Stack) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import check_addresses, check_answers, check_nodes, unchanged
+from tests.e2e.stack import check_all, unchanged
 
 pytestmark = pytest.mark.e2e
 
@@ -17,9 +17,7 @@ def test_the_switch_keeps_addresses_and_traffic(control_plane: Switched, capsys:
 
 
 def test_the_control_plane_announces_the_same(control_plane: Switched) -> None:
-    check_nodes(control_plane)
-    check_addresses(control_plane, "control-plane")
-    check_answers(control_plane)
+    check_all(control_plane)
     maps = control_plane.kubectl("get", "configmaps", "-n", "kube-system")["items"]
     assert "bgp-config" not in {each["metadata"]["name"] for each in maps}
 

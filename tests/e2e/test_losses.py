@@ -4,17 +4,7 @@ import pytest
 
 from lab import stack
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import (
-    HOST,
-    NODES,
-    Gaps,
-    bgp_routes,
-    check_addresses,
-    check_answers,
-    check_nodes,
-    unchanged,
-    until,
-)
+from tests.e2e.stack import HOST, NODES, Gaps, bgp_routes, check_all, unchanged, until
 
 pytestmark = pytest.mark.e2e
 
@@ -25,9 +15,7 @@ RETURN = 240
 
 
 def all_back(lab: Switched) -> bool:
-    check_nodes(lab)
-    check_addresses(lab, "control-plane")
-    check_answers(lab)
+    check_all(lab)
     return True
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lab import stack, store
-from tests.e2e.stack import HOST, Stack, check_addresses, check_answers, check_nodes, on_node, unchanged, until, up
+from tests.e2e.stack import HOST, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -31,9 +31,7 @@ def test_the_next_up_converges(before: dict[str, Any], capsys: pytest.CaptureFix
     until(120, "k3s1 letting its user in", lambda: on_node("k3s1", "systemctl", "is-active", "systemd-user-sessions"))
     up()
     lab = Stack()
-    check_nodes(lab)
-    check_addresses(lab, "control-plane")
-    check_answers(lab)
+    check_all(lab)
     unchanged()
 
 

@@ -11,20 +11,7 @@ import pytest
 
 from lab import programs, stack, store
 from tests.e2e import machine
-from tests.e2e.stack import (
-    ALL,
-    FCDEMO,
-    HOST,
-    Gaps,
-    Stack,
-    check_addresses,
-    check_answers,
-    check_nodes,
-    on_node,
-    unchanged,
-    until,
-    up,
-)
+from tests.e2e.stack import ALL, FCDEMO, HOST, Gaps, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -61,9 +48,7 @@ def voters(server: str) -> set[str]:
 
 
 def whole(lab: Stack) -> bool:
-    check_nodes(lab, ALL)
-    check_addresses(lab, "control-plane", ALL)
-    check_answers(lab)
+    check_all(lab, nodes=ALL)
     assert voters("k3s0") == set(SERVERS)
     lab.kubectl("get", "configmap", "marker")
     return True

@@ -14,20 +14,7 @@ import pytest
 import yaml
 
 from lab import machine, stack, store
-from tests.e2e.stack import (
-    ALL,
-    HOST,
-    NODES,
-    Gaps,
-    Stack,
-    check_addresses,
-    check_answers,
-    check_nodes,
-    on_node,
-    unchanged,
-    until,
-    up,
-)
+from tests.e2e.stack import ALL, HOST, NODES, Gaps, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -77,10 +64,7 @@ def born(node: str) -> str:
 
 
 def all_well(nodes: Collection[str] = NODES) -> None:
-    lab = Stack()
-    check_nodes(lab, nodes)
-    check_addresses(lab, "control-plane", nodes)
-    check_answers(lab)
+    check_all(Stack(), nodes=nodes)
 
 
 def test_an_agent_is_made_anew_of_another_image_though_the_run_is_cancelled() -> None:

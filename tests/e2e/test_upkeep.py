@@ -12,19 +12,7 @@ import pytest
 import yaml
 
 from lab import images, machine, programs, stack
-from tests.e2e.stack import (
-    HOST,
-    NODES,
-    Load,
-    Stack,
-    check_addresses,
-    check_answers,
-    check_nodes,
-    on_node,
-    unchanged,
-    until,
-    up,
-)
+from tests.e2e.stack import HOST, NODES, Load, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -58,9 +46,7 @@ def configured(
 
 
 def whole(lab: Stack, nodes: Collection[str] = tuple(NODES)) -> bool:
-    check_nodes(lab, nodes)
-    check_addresses(lab, "control-plane", nodes)
-    check_answers(lab)
+    check_all(lab, nodes=nodes)
     assert not [node for node in lab.kubectl("get", "nodes")["items"] if node["spec"].get("unschedulable")]
     return True
 
