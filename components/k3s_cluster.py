@@ -42,9 +42,9 @@ class K3sClusterArgs(TypedDict):
     version: str
     """k3s release, e.g. `v1.25.6+k3s1`."""
     installer_url: str
-    """Where the installer comes from; `https://get.k3s.io` is the official one."""
+    """Where the installer comes from; what follows `#sha256=` it must be."""
     artifact_url: str
-    """Where the installer gets k3s from (its INSTALL_K3S_ARTIFACT_URL); empty: GitHub's releases."""
+    """Folder with a folder for each release (INSTALL_K3S_ARTIFACT_URL, of installers since 2026); empty: GitHub's."""
     cluster_cidr: str
     """Range of the pods."""
     service_cidr: str

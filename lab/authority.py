@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lab import store
 
-NAMES = ("cloud-images.ubuntu.com", "get.k3s.io", "github.com")
+NAMES = ("cloud-images.ubuntu.com", "get.k3s.io", "github.com", "raw.githubusercontent.com")
 """What the program's defaults point to, and the lab answers for."""
 
 _AUTHORITY = ["-subj", "/CN=cilium-bgp lab", "-addext", "basicConstraints=critical,CA:TRUE"]

@@ -2,7 +2,7 @@
 
 - cloud-images.ubuntu.com: Ubuntu's image server for LXD (simplestreams), whose images, 22.04 and 24.04, are both the
   lab's node, described differently: two images for LXD
-- get.k3s.io: k3s's installer, a stand-in
+- raw.githubusercontent.com and get.k3s.io: k3s's installer, a stand-in; the playbook of tests/ansible asks the latter
 - github.com: the releases of k3s, in the place where the official installer looks; what is in them is a stand-in around
   real Kubernetes programs
 """
@@ -12,17 +12,26 @@ import json
 import os
 import shutil
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lab import authority, images, machine, serve, store, systems
 from lab.machine import Machine
 from lab.programs import K3S_NEXT, K3S_VERSION, program
 from lab.systems import System
+from settings import versions
 
 ADDRESS = "10.26.22.2"
 RELEASES = {"22.04": "jammy", "24.04": "noble"}
 HERE = Path(__file__).resolve().parent
+INSTALLER = HERE / "k3s" / "install.sh"
+_ASKED = urlsplit(versions.K3S_INSTALLER)
 _PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl")
 _OWN = {"k3s": "k3s.py", "coredns.yaml": "coredns.yaml", "traefik.yaml": "traefik.yaml"}
+
+
+def installer() -> str:
+    """`k3s.installerUrl`: where the program's default points to, with what is there here."""
+    return _ASKED._replace(fragment=f"sha256={_sha256(INSTALLER)}").geturl()
 
 
 def start() -> Machine:
@@ -46,8 +55,9 @@ def site() -> Path:
     built = {name: program(name) for name in _PROGRAMS} | {images.ARCHIVE: archive}
 
     def write(folder: Path) -> None:
-        (folder / "get.k3s.io").mkdir()
-        shutil.copyfile(HERE / "k3s" / "install.sh", folder / "get.k3s.io" / "index.html")
+        for path in (folder / "get.k3s.io/index.html", folder / _ASKED.netloc / unquote(_ASKED.path[1:])):
+            path.parent.mkdir(parents=True)
+            shutil.copyfile(INSTALLER, path)
         for version in (K3S_VERSION, K3S_NEXT):
             release = folder / "github.com/k3s-io/k3s/releases/download" / version
             release.mkdir(parents=True)

@@ -53,7 +53,7 @@ def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
     changed: dict[str, dict[str, Any]] = {
         "host": {"kind": "existing", "address": HOST.address, "hostKey": HOST.host_key()},
         "nodes": {name: node for name, node in sorted({**dev["cilium-bgp:nodes"], **more}.items()) if name in nodes},
-        "k3s": {"version": programs.K3S_VERSION},
+        "k3s": {"version": programs.K3S_VERSION, "installerUrl": internet.installer()},
         "bgp": dev["cilium-bgp:bgp"]
         | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode]}
         | ({"gracefulRestart": True, **TIMERS} if mode == "control-plane" else {}),

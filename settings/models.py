@@ -49,6 +49,7 @@ from settings.values import (
     Wave,
     Word,
 )
+from settings.versions import K3S_INSTALLER
 
 
 class _Model(BaseModel):
@@ -175,10 +176,12 @@ class K3sSettings(_Model):
 
     version: K3sVersion = "v1.25.6+k3s1"
     """k3s release, `vX.Y.Z+k3sN`; Cilium must be tested with its Kubernetes."""
-    installer_url: InstallerUrl = "https://get.k3s.io"
-    """Where the installer script is downloaded from. With `#sha256=…` at its end no other script than that runs."""
+    installer_url: InstallerUrl = K3S_INSTALLER
+    """Where the installer script is downloaded from: k3s's own of one release, which installs any. With `#sha256=…` at
+    its end no other script than that runs."""
     artifact_url: Url | None = None
-    """Mirror of k3s's release artifacts (folder that holds the versions). `null`: GitHub's."""
+    """Mirror of k3s's release artifacts (folder that holds the versions), for installers of 2026 and later. `null`:
+    GitHub's."""
     allow_http: bool = False
     """Accept `http://` in `installerUrl` and `artifactUrl`: what comes from there runs as root on every node."""
     api_port: Port = 6443

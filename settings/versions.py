@@ -41,6 +41,12 @@ FIXED_KUBERNETES: Minor = (1, 35)
 """The oldest that still get fixes, as of AS_OF: Cilium's three newest; Kubernetes 1.34 ended on 2026-10-27."""
 AS_OF = "November 2026"
 
+K3S_INSTALLER = (
+    "https://raw.githubusercontent.com/k3s-io/k3s/v1.36.4%2Bk3s1/install.sh"
+    "#sha256=46177d4c99440b4c0311b67233823a8e8a2fc09693f6c89af1a7161e152fbfad"
+)
+"""k3s's own, as it is at that tag; it installs the release that it is told."""
+
 KUBERNETES_ENDS: dict[Minor, str] = {
     (1, 25): "2023-10-28",
     (1, 26): "2024-02-28",

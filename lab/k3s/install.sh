@@ -3,7 +3,7 @@
 # environment file and uninstallers as that one does; what it installs is the stand-in k3s.py and real Kubernetes
 # programs. Images come with the programs, since no registry of images is reached.
 #
-# INSTALL_K3S_ARTIFACT_URL  where to find download/VERSION/sha256sum-amd64.txt and the files that it names; by default
+# INSTALL_K3S_ARTIFACT_URL  where to find VERSION/sha256sum-amd64.txt and the files that it names; by default
 #                           k3s's releases on GitHub, for which the lab's own internet answers
 # INSTALL_K3S_VERSION       required unless nothing is downloaded: there are no channels here
 # INSTALL_K3S_EXEC          server or agent and flags for the unit; K3S_URL makes agent the default
@@ -50,7 +50,7 @@ BEFORE=$(hashes)
 
 download() {
     [ -n "${INSTALL_K3S_VERSION:-}" ] || fatal "INSTALL_K3S_VERSION is not set; this stand-in has no channels"
-    release=${INSTALL_K3S_ARTIFACT_URL:-https://github.com/k3s-io/k3s/releases}/download/$(echo "$INSTALL_K3S_VERSION" | sed 's/+/%2B/g')
+    release=${INSTALL_K3S_ARTIFACT_URL:-https://github.com/k3s-io/k3s/releases/download}/$(echo "$INSTALL_K3S_VERSION" | sed 's/+/%2B/g')
     case $ROLE in
     server) files='k3s kubelet kubectl kube-apiserver kube-controller-manager kube-scheduler coredns.yaml traefik.yaml' ;;
     agent) files='k3s kubelet kubectl' ;;

@@ -95,7 +95,7 @@ FAILURES = [
         faults(fail={"installer": ""}),
         k3s,
         "v1.26.0+k3s1",
-        r"k3s v1\.26\.0\+k3s1: the installer from https://get\.k3s\.io failed",
+        r"k3s v1\.26\.0\+k3s1: the installer from https://raw\.githubusercontent\.com/\S+ failed",
         id="installer fails",
     ),
     pytest.param(

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 import pytest
 
+from settings.versions import K3S_INSTALLER
 from tests.unit.graph import (
     AGENT_TOKEN,
     AUTHORITY,
@@ -74,10 +76,11 @@ def test_a_nodes_password_is_its_own_and_stays(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "role"), [("k3s1", "server"), ("k3s2", "agent"), ("k3s3", "agent")])
-def test_the_installer_is_the_official_one_at_the_articles_version(name: str, role: str) -> None:
+def test_the_installer_is_the_official_one_by_its_sum_and_installs_the_articles_version(name: str, role: str) -> None:
     ran = dev()[f"{name}-k3s-{role}"].ran()
     assert ran.file == "k3s_install.sh"
-    assert ran.parameters[:6] == (role, "v1.25.6+k3s1", "https://get.k3s.io", "", "600", "ubuntu")
+    assert ran.parameters[:6] == (role, "v1.25.6+k3s1", K3S_INSTALLER, "", "600", "ubuntu")
+    assert re.fullmatch(r"https://\S+/v1\.\d+\.\d+%2Bk3s1/install\.sh#sha256=[0-9a-f]{64}", K3S_INSTALLER)
     assert ran.parameters[6:8] == (ENDPOINT, AUTHORITY), "of the cluster that is there, or nothing"
     assert ran.parameters[8:] == (("",) if role == "server" else ()), "no snapshot"
     assert ran.seconds == 2400, "it may wait four times"
