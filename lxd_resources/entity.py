@@ -26,6 +26,7 @@ from .client import Lxd
 from .endpoint import Endpoint, is_elsewhere, newest, take
 from .errors import AnotherMachineError, LxdError, MissingError, RetryError, SilentError, UnreachableError
 from .inputs import Problem, Props, endpoint_problems, strings
+from .workers import widen
 
 Adopt = Literal["never", "if-equal", "update"]
 
@@ -211,6 +212,7 @@ class Provider(dynamic.ResourceProvider):
     @contextmanager
     def session(self, props: Props, doing: str) -> Iterator[Lxd]:
         """A connection for one operation. Errors name the entity, unless the machine is gone, and say what to do."""
+        widen()
         endpoint = props["lxd"]
         project = endpoint["project"] if self.in_project else None
         try:
