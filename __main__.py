@@ -38,6 +38,7 @@ bgp_password = None if its.bgp_password is None else pulumi.Output.secret(its.bg
 ngrok_authtoken = None if its.ngrok_authtoken is None else pulumi.Output.secret(its.ngrok_authtoken)
 gateway, network = its.lxd.bridge.gateway, its.lxd.bridge.network
 snapshots = its.k3s.snapshots
+s3_keys = [pulumi.Output.secret(key) for key in (its.s3_access_key, its.s3_secret_key) if key]
 forwards = its.exposure.forwards if its.exposure.mode == "forward" else ()
 
 host: LinodeHost | ExistingHost
@@ -180,7 +181,23 @@ cluster = K3sCluster(
         "timeout_seconds": its.k3s.timeout_seconds,
         "drain_seconds": its.k3s.drain_timeout_seconds,
         "agents_at_once": its.k3s.agents_at_once,
-        "snapshots": {"schedule": snapshots.schedule, "keep": snapshots.keep} if snapshots.folder else None,
+        "agent_token_generation": its.k3s.agent_token_generation,
+        "snapshots": {
+            "schedule": snapshots.schedule,
+            "keep": snapshots.keep,
+            "on_host": snapshots.folder is not None,
+            "s3": {
+                "bucket": snapshots.s3.bucket,
+                "endpoint": snapshots.s3.endpoint,
+                "region": snapshots.s3.region,
+                "folder": snapshots.s3.folder,
+                "keys": s3_keys,
+            }
+            if snapshots.s3
+            else None,
+        }
+        if snapshots.folder or snapshots.s3
+        else None,
         "restore": snapshots.restore or "",
     },
 )

@@ -42,11 +42,13 @@ class _Remembering(ResourceProvider):
 
 
 class ClusterTokensProvider(_Remembering):
-    """Makes the tokens once."""
+    """Makes the tokens once, and that of the agents once more with another generation."""
 
     def check(self, _olds: Mapping[str, Any], news: Mapping[str, Any]) -> CheckResult:
         if "token" in _olds:
             made = {key: _olds[key] for key in ("token", "agent_token", "passwords")}
+            if _olds.get("agent_generation", "1") != news.get("agent_generation", "1"):
+                made["agent_token"] = secrets.token_hex(32)
         else:
             found = news["existing"] if isinstance(news["existing"], str) else ""
             made = {
@@ -67,12 +69,22 @@ class ClusterTokens(Resource, module="cilium-bgp", name="ClusterTokens"):
     passwords: pulumi.Output[str]
     """What the nodes' passwords are derived from; a secret."""
 
-    def __init__(self, name: str, *, existing: pulumi.Input[str], opts: pulumi.ResourceOptions | None = None) -> None:
-        """`existing`: join token of a cluster that is there already; else empty."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        existing: pulumi.Input[str],
+        agent_generation: int = 1,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """`existing`: join token of a cluster that is there already; else empty. `agent_generation`: another number
+        makes another `agent_token`."""
         hidden = {"token": "", "agent_token": "", "passwords": "", "existing": existing}
         merged = pulumi.ResourceOptions.merge(pulumi.ResourceOptions(additional_secret_outputs=list(hidden)), opts)
         props = {key: pulumi.Output.secret(value) for key, value in hidden.items()}
-        super().__init__(ClusterTokensProvider(), name, {"name": name, **props}, merged)
+        # States of earlier versions have no number.
+        count = {} if agent_generation == 1 else {"agent_generation": str(agent_generation)}
+        super().__init__(ClusterTokensProvider(), name, {"name": name, **props, **count}, merged)
 
 
 class ClusterIdentityProvider(_Remembering):

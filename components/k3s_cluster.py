@@ -21,11 +21,25 @@ from components.remote import Connection, Script, Servers
 from components.turns import Turns
 
 
+class BucketArgs(TypedDict):
+    bucket: str
+    endpoint: str
+    """HOST or HOST:PORT, over TLS."""
+    region: str
+    folder: str | None
+    keys: Sequence[pulumi.Input[str]]
+    """Access key and secret key; secrets."""
+
+
 class SnapshotArgs(TypedDict):
     schedule: str
     """When, as cron writes it."""
     keep: int
     """How many of each server."""
+    on_host: bool
+    """Whether servers see a folder of the host for them."""
+    s3: BucketArgs | None
+    """Where they are copied to."""
 
 
 class K3sClusterArgs(TypedDict):
@@ -65,8 +79,10 @@ class K3sClusterArgs(TypedDict):
     """How long a PodDisruptionBudget may hold up a node's drain."""
     agents_at_once: int
     """How many agents are changed at a time."""
+    agent_token_generation: int
+    """Another number makes another token that agents join with."""
     snapshots: SnapshotArgs | None
-    """Those of the servers, where they see a folder for them; None: k3s's own."""
+    """Those of the servers; None: k3s's own."""
     restore: str
     """Name of the one which a cluster begins with that is started; empty: it begins with nothing."""
 
@@ -85,27 +101,42 @@ def settings(args: K3sClusterArgs) -> dict[str, Any]:
     }
 
 
-def config(args: K3sClusterArgs, name: str, address: str, api: str, *tokens: str) -> str:
+def config(args: K3sClusterArgs, name: str, address: str, api: str, *secrets: str) -> str:
     """config.yaml of node `name` with `address` (docs.k3s.io, Configuration File); JSON is YAML.
 
-    `tokens`: what it joins with; of a server also what agents do. Who starts the cluster and whom servers join it does
-    not say: that is decided where there is no datastore yet (k3s_install.sh), and means nothing afterwards.
+    `secrets`: the token that it joins with; of a server also the one that agents do, and the bucket's keys. Who starts
+    the cluster and whom servers join it does not say: that is decided where there is no datastore yet (k3s_install.sh),
+    and means nothing afterwards.
     """
-    its: dict[str, Any] = {"node-name": name, "node-ip": address, "token": tokens[0]}
+    its: dict[str, Any] = {"node-name": name, "node-ip": address, "token": secrets[0]}
     common = settings(args)
     if name in args["servers"]:
-        its |= {"agent-token": tokens[1], "tls-san": [api, args["gateway"]], **common}
+        its |= {"agent-token": secrets[1], "tls-san": [api, args["gateway"]], **common}
         if snapshots := args["snapshots"]:
             its |= {
-                "etcd-snapshot-dir": SNAPSHOTS,
+                **({"etcd-snapshot-dir": SNAPSHOTS} if snapshots["on_host"] else {}),
                 "etcd-snapshot-schedule-cron": snapshots["schedule"],
                 "etcd-snapshot-retention": snapshots["keep"],
+                **(bucket(snapshots["s3"], *secrets[2:]) if snapshots["s3"] else {}),
             }
     else:
         its["server"] = url(args)
     # An agent asks for the servers' settings at its start, and only then: another text is another start.
     servers = digest(json.dumps(common, sort_keys=True))
     return json.dumps(its, indent=1) + f"\n# k3s {args['version']}, servers with settings {servers}\n"
+
+
+def bucket(args: BucketArgs, access_key: str, secret_key: str) -> dict[str, Any]:
+    """The flags of k3s for it (pkg/cli/cmds/etcd_snapshot.go)."""
+    return {
+        "etcd-s3": True,
+        "etcd-s3-bucket": args["bucket"],
+        "etcd-s3-endpoint": args["endpoint"],
+        "etcd-s3-region": args["region"],
+        **({"etcd-s3-folder": args["folder"]} if args["folder"] else {}),
+        "etcd-s3-access-key": access_key,
+        "etcd-s3-secret-key": secret_key,
+    }
 
 
 def url(args: K3sClusterArgs) -> str:
@@ -119,9 +150,10 @@ def digest(text: str) -> str:
 
 def stdin(args: K3sClusterArgs, node: str, known: Sequence[str]) -> str:
     """What k3s_install.sh reads on `node`: its password, then config.yaml."""
-    address, api, passwords, token, agent_token, authority = known
-    tokens = (token, agent_token) if node in args["servers"] else (full_token(authority, "node", agent_token),)
-    return f"{password(passwords, node)}\n{config(args, node, address, api, *tokens)}"
+    address, api, passwords, token, agent_token, authority, *keys = known
+    server = node in args["servers"]
+    secrets = (token, agent_token, *keys) if server else (full_token(authority, "node", agent_token),)
+    return f"{password(passwords, node)}\n{config(args, node, address, api, *secrets)}"
 
 
 def password(of: str, name: str) -> str:
@@ -169,7 +201,13 @@ class K3sCluster(pulumi.ComponentResource):
             ),
             secret_output=True,
         )
-        tokens = ClusterTokens(f"{name}-tokens", existing=existing.stdout, opts=on(args["machine"]))
+        tokens = ClusterTokens(
+            f"{name}-tokens",
+            existing=existing.stdout,
+            agent_generation=args["agent_token_generation"],
+            opts=on(args["machine"]),
+        )
+        keys = args["snapshots"]["s3"]["keys"] if args["snapshots"] and args["snapshots"]["s3"] else ()
         listening = remote.run(
             f"{name}-endpoint",
             Script(
@@ -221,7 +259,9 @@ class K3sCluster(pulumi.ComponentResource):
             back = aside("return", "node_joined.sh", limit, asked)
 
             secrets = (tokens.passwords, tokens.token, tokens.agent_token)
-            told = pulumi.Output.all(its.address, api_address, *secrets, authority).apply(partial(stdin, args, node))
+            told = pulumi.Output.all(its.address, api_address, *secrets, authority, *keys).apply(
+                partial(stdin, args, node)
+            )
             installed = remote.run(
                 f"{node}-k3s-{role}",
                 Script(

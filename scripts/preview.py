@@ -139,6 +139,8 @@ def needed_secrets(config: dict[str, Any]) -> dict[str, str]:
     needed = {f"{PREFIX}sshPrivateKey": key.decode()}
     if inner(config, "exposure", "mode") == "ngrok":
         needed[f"{PREFIX}ngrokAuthtoken"] = secrets.token_hex(16)
+    if isinstance(snapshots := inner(config, "k3s", "snapshots"), dict) and snapshots.get("s3"):
+        needed |= {f"{PREFIX}{key}": secrets.token_hex(16) for key in ("s3AccessKey", "s3SecretKey")}
     return needed
 
 

@@ -16,7 +16,7 @@ ADMIN_CIDRS = (
     "the firewall would let nobody in, not even this program. Set the address you come from: "
     "pulumi config set --path 'cilium-bgp:host.adminCidrs[0]' \"$(curl -4fsS https://ifconfig.me)/32\""
 )
-SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken")
+SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey")
 """Secret root keys."""
 MISSING_SECRETS = {
     "sshPrivateKey": (
@@ -383,12 +383,13 @@ def _k3s(settings: Settings) -> Iterator[Problem]:
         )
     snapshots = settings.k3s.snapshots
     for name in ("schedule", "keep", "restore"):
-        if name in snapshots.model_fields_set and getattr(snapshots, name) is not None and not snapshots.folder:
+        set_here = name in snapshots.model_fields_set and getattr(snapshots, name) is not None
+        if set_here and not (snapshots.folder or snapshots.s3):
             yield Problem(
                 f"k3s.snapshots.{name}",
-                f"{getattr(snapshots, name)} would have no effect: there is no k3s.snapshots.folder. "
+                f"{getattr(snapshots, name)} would have no effect: there is no k3s.snapshots.folder, nor s3. "
                 "Write one, like /var/backups/cilium-bgp.",
-                ("k3s.snapshots.folder",),
+                ("k3s.snapshots.folder", "k3s.snapshots.s3"),
             )
 
 
@@ -743,7 +744,8 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
             f"has {len(password.encode())} bytes; TCP MD5 in Linux takes 80, and the router would refuse it. "
             "Set a shorter one: pulumi config set --secret cilium-bgp:bgpPassword",
         )
-    for key, secret in (("bgpPassword", password), ("ngrokAuthtoken", settings.ngrok_authtoken)):
+    keys = {"s3AccessKey": settings.s3_access_key, "s3SecretKey": settings.s3_secret_key}
+    for key, secret in {"bgpPassword": password, "ngrokAuthtoken": settings.ngrok_authtoken, **keys}.items():
         if secret and re.search(r"\s", secret):
             yield Problem(
                 key,
@@ -752,3 +754,11 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
             )
     if settings.exposure.mode == "ngrok" and not settings.ngrok_authtoken:
         yield Problem("ngrokAuthtoken", MISSING_SECRETS["ngrokAuthtoken"], ("exposure.mode",))
+    for key, secret in keys.items() if settings.k3s.snapshots.s3 else ():
+        if not secret:
+            yield Problem(
+                key,
+                "missing, and k3s.snapshots.s3 is set; k3s could not log in there. Set the one that the service has "
+                f"given you: pulumi config set --secret cilium-bgp:{key}",
+                ("k3s.snapshots.s3",),
+            )

@@ -16,6 +16,9 @@ from settings.values import (
     AuthorizedKey,
     BridgeAddress,
     BridgeName,
+    BucketEndpoint,
+    BucketFolder,
+    BucketName,
     Chart,
     CiliumVersion,
     ContainerImage,
@@ -157,18 +160,32 @@ class NodeSettings(_Model):
     """Another number makes the node anew: drained, removed, made, joined. Several go one after the other."""
 
 
+class BucketSettings(_Model):
+    """A bucket that k3s copies each snapshot to, over TLS, with `s3AccessKey` and `s3SecretKey`."""
+
+    bucket: BucketName
+    """Its name."""
+    endpoint: BucketEndpoint = "s3.amazonaws.com"
+    """Host name of the service, and its port unless that is 443. Linode's is like `eu-central-1.linodeobjects.com`."""
+    region: Word = "us-east-1"
+    """Region of the bucket."""
+    folder: BucketFolder | None = None
+    """Folder in the bucket."""
+
+
 class SnapshotSettings(_Model):
     """Snapshots of the cluster's state (etcd), which each server takes by itself."""
 
     folder: HostFolder | None = None
     """Folder of the host that keeps them, made if it is not there, and never deleted. `null`: k3s's own, every twelve
     hours the last five, inside of each server, where they go with it."""
+    s3: BucketSettings | None = None
     schedule: Schedule = "0 */12 * * *"
     """When, as cron writes it: minute, hour, day, month, weekday."""
     keep: Kept = 5
     """How many of each server are kept."""
     restore: SnapshotName | None = None
-    """Name of one in the folder: a cluster that this stack starts begins with it. One that is there stays as it is."""
+    """Name of one in folder or bucket: a cluster that this stack starts begins with it. One that is there stays."""
 
 
 class K3sSettings(_Model):
@@ -196,6 +213,8 @@ class K3sSettings(_Model):
     """How long a PodDisruptionBudget may hold up a node that is changed or removed, in seconds; then it is an error."""
     agents_at_once: Wave = 1
     """How many agents are changed at a time, when k3s is upgraded. Servers go before, one at a time."""
+    agent_token_generation: Generation = 1
+    """Another number has a new token made that agents join with: servers, then agents, restart with it in turns."""
     snapshots: SnapshotSettings = SnapshotSettings()
 
 
@@ -333,6 +352,10 @@ class Settings(_Model):
     """TCP MD5 password, 1 to 80 bytes. Without it the stack makes one and keeps it in its state."""
     ngrok_authtoken: str | None = Field(None, repr=False, exclude=True)
     """Token of your ngrok account. Required with `exposure.mode` ngrok."""
+    s3_access_key: str | None = Field(None, repr=False, exclude=True)
+    """Name of the key for `k3s.snapshots.s3`, which requires it."""
+    s3_secret_key: str | None = Field(None, repr=False, exclude=True)
+    """Its secret half."""
     _chart_values_secret: bool = PrivateAttr(False)
 
     @property

@@ -365,6 +365,12 @@ _pool_name = _like(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "LXD would refuse it", "l
 _user = _like(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}", "no system has a user of it", "the login name, like root or ubuntu")
 _folder = _like(r"(?:/[A-Za-z0-9._-]+)+", "no folder of a host is called so", "its whole path: /var/backups/cilium-bgp")
 _snapshot = _like(r"[A-Za-z0-9][A-Za-z0-9._-]*", "no snapshot is called so", "the name alone, without a folder")
+# docs.aws.amazon.com/AmazonS3, general purpose buckets
+_bucket = _like(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "no bucket is called so", "3 to 63 of a to z, digits, '-' and '.'")
+_endpoint = _like(
+    r"[A-Za-z0-9][A-Za-z0-9.-]*(?::\d+)?", "k3s would not reach it", "its host name alone: s3.example.com"
+)
+_prefix = _like(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*", "k3s would not find it again", "folders, '/' between them")
 _FIELD = r"[0-9*][0-9*/,-]*"
 _cron = _like(rf"{_FIELD}( {_FIELD}){{4}}", "k3s would not start with it", "five fields, like '0 */12 * * *'")
 # github.com/distribution/reference
@@ -437,7 +443,7 @@ Port = Annotated[int, AfterValidator(_bounded(1, 65535, "a TCP port; nothing cou
 Seconds = Annotated[
     int, AfterValidator(_bounded(1, None, "a time to wait in seconds; there would be no waiting at all"))
 ]
-Generation = Annotated[int, AfterValidator(_bounded(1, None, "a generation of a node; it counts from 1"))]
+Generation = Annotated[int, AfterValidator(_bounded(1, None, "a generation; it counts from 1"))]
 Count = Annotated[int, AfterValidator(_bounded(1, None, "a number of pods that could answer; nobody would"))]
 Wave = Annotated[int, AfterValidator(_bounded(1, None, "a number of nodes; none would ever be changed"))]
 Kept = Annotated[int, AfterValidator(_bounded(1, None, "a number of snapshots to keep; there would be none"))]
@@ -475,6 +481,9 @@ ContainerImage = Annotated[str, AfterValidator(_container_image)]
 Word = Annotated[str, AfterValidator(_word)]
 HostFolder = Annotated[str, AfterValidator(_folder)]
 SnapshotName = Annotated[str, AfterValidator(_snapshot)]
+BucketName = Annotated[str, AfterValidator(_bucket)]
+BucketEndpoint = Annotated[str, AfterValidator(_endpoint)]
+BucketFolder = Annotated[str, AfterValidator(_prefix)]
 Schedule = Annotated[str, AfterValidator(_cron)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
 AuthorizedKey = Annotated[str, AfterValidator(_authorized_key)]

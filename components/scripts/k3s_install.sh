@@ -85,12 +85,20 @@ fi
 db=/var/lib/rancher/k3s/server/db
 if [ -n "$snapshot" ] && [ -z "$authority" ] && { ! [ -d "$db/etcd" ] || [ -e "$db/restoring" ]; }; then
     folder=$(echo "$wanted" | sed -n 's/^ "etcd-snapshot-dir": "\(.*\)",*$/\1/p')
-    [ -e "$folder/$snapshot" ] || fail "there is no snapshot $snapshot in k3s.snapshots.folder; there are: $(cd "$folder" && echo *). Nothing was started"
+    in_bucket() { echo "$wanted" | grep -q '^ "etcd-s3": true'; }
+    path=$snapshot
+    set --
+    if [ -n "$folder" ] && [ -e "$folder/$snapshot" ]; then
+        path=$folder/$snapshot
+        ! in_bucket || set -- --etcd-s3=false # k3s would look for it there
+    elif ! in_bucket; then
+        fail "there is no snapshot $snapshot in k3s.snapshots.folder; there are: $(cd "$folder" && echo *). Nothing was started"
+    fi
     mkdir -p "$db"
     : >"$db/restoring" # one that was cut off is begun anew
     rm -rf "$db/etcd" "$db/reset-flag"
     change
-    limited "$(left "$limit")" k3s server --cluster-reset "--cluster-reset-restore-path=$folder/$snapshot" </dev/null >&2 ||
+    limited "$(left "$limit")" k3s server --cluster-reset "--cluster-reset-restore-path=$path" "$@" </dev/null >&2 ||
         fail "k3s could not restore $snapshot (k3s.snapshots.restore); see the lines above. It opens with the tokens of the stack that it was taken of"
     rm "$db/restoring"
 fi

@@ -536,6 +536,9 @@ def server(children: Children, settings: argparse.Namespace) -> None:
     told = {"clusterDNS": dns, "clientCA": (TLS / "client-ca.crt").read_text(), **critical}
     agent_secret = split_token(settings.agent_token)[1] if settings.agent_token else secret
     kubectl("apply", "-f", "-", text=join_rules(secret, agent_secret, told, encrypted(shared_files(), secret)))
+    current = ",".join(f"metadata.name!=bootstrap-token-{bootstrap_token(its)[:6]}" for its in (secret, agent_secret))
+    of_tokens = f"type=bootstrap.kubernetes.io/token,{current}"  # a former token lets nobody in
+    kubectl("delete", "secret", "-n", "kube-system", f"--field-selector={of_tokens}")
     for manifest in sorted((DATA / "server/manifests").glob("*.yaml")):
         if manifest.stem in settings.disable:
             kubectl("delete", "--ignore-not-found", "--wait=false", "-f", str(manifest))

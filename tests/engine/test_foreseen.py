@@ -33,10 +33,12 @@ CHANGES: dict[str, Any] = {
     "k3s.timeoutSeconds": 601,
     "k3s.drainTimeoutSeconds": 121,
     "k3s.agentsAtOnce": 2,
+    "k3s.agentTokenGeneration": 2,
     "k3s.snapshots.schedule": "0 3 * * *",
     "k3s.snapshots.keep": 3,
     "k3s.snapshots.restore": "on-demand-k3s1-1796000000",
     "k3s.snapshots.folder": "/var/backups/another",
+    "k3s.snapshots.s3": {"bucket": "snapshots", "folder": "another"},
     "bgp.localAsn": 64513,
     "bgp.peerAsn": 64514,
     "bgp.pool": "10.26.23.64/27",
@@ -101,7 +103,8 @@ ELSEWHERE = {
     "cilium": {"allowHttp", "chart"},
     "exposure": {"cidrs", "listenAddress", "forwards"},
     "exposure.forwards[N]": set(FORWARD),
-    "": {"sshPrivateKey", "bgpPassword", "ngrokAuthtoken"},  # test_keys.py, test_life.py
+    "k3s.snapshots.s3": {"bucket", "endpoint", "region", "folder"},
+    "": {"sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey"},  # test_keys.py, test_life.py
 }
 
 

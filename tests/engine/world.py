@@ -33,7 +33,12 @@ from standin.serve import attached, serve
 SECONDS = 180
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cache" / "bin")])
 PATH = os.pathsep.join([TOOLS, os.environ["PATH"]])
-CANARIES = {"bgpPassword": "canary-bgp-3f1c", "ngrokAuthtoken": "canary-ngrok-8d2e"}
+CANARIES = {
+    "bgpPassword": "canary-bgp-3f1c",
+    "ngrokAuthtoken": "canary-ngrok-8d2e",
+    "s3AccessKey": "canary-s3-71aa",
+    "s3SecretKey": "canary-s3-0c4f",
+}
 
 
 @dataclass

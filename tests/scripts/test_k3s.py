@@ -36,7 +36,11 @@ server)
     mkdir -p \\$db/etcd
     : >\\$db/reset-flag
     [ ! -e "\\$STATE/unopened" ] || { echo 'encrypted with different token'; exit 1; }
-    cat "\\${3#*=}" >\\$db/etcd/data
+    case "\\$3 \\$4" in
+    *=*/*' ' | *=*/*' --etcd-s3=false') cat "\\${3#*=}" ;;
+    *=*/*) exit 1 ;;
+    *) echo "\\${3#*=} of the bucket" ;;
+    esac >\\$db/etcd/data
     ;;
 esac
 K3S
@@ -145,9 +149,14 @@ WITH_SNAPSHOTS = f'{PASSWORD}\n{{\n "token": "abc",\n "etcd-snapshot-dir": "{FOL
 DATA = "/var/lib/rancher/k3s/server/db/etcd/data"
 
 
-def restored(machine: Machine, server: Server, authority: str = "") -> subprocess.CompletedProcess[str]:
+IN_A_BUCKET = WITH_SNAPSHOTS.replace("\n}", ',\n "etcd-s3": true\n}')
+
+
+def restored(
+    machine: Machine, server: Server, authority: str = "", stdin: str = WITH_SNAPSHOTS
+) -> subprocess.CompletedProcess[str]:
     command = ("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", "https://10.26.23.1:6443")
-    return machine.run(*command, authority, SNAPSHOT, stdin=WITH_SNAPSHOTS)
+    return machine.run(*command, authority, SNAPSHOT, stdin=stdin)
 
 
 def test_a_cluster_begins_with_a_snapshot(machine: Machine, server: Server) -> None:
@@ -157,6 +166,18 @@ def test_a_cluster_begins_with_a_snapshot(machine: Machine, server: Server) -> N
     machine.write(DATA, "what is")
     assert restored(machine, server).returncode == 0
     assert machine.read(DATA) == "what is", "where a cluster is nothing comes of it"
+
+
+def test_a_cluster_begins_with_a_snapshot_of_a_bucket(machine: Machine, server: Server) -> None:
+    node(machine)
+    assert restored(machine, server, stdin=IN_A_BUCKET).returncode == 0
+    assert machine.read(DATA) == f"{SNAPSHOT} of the bucket\n"
+
+
+def test_one_that_is_in_the_folder_is_not_looked_for_in_the_bucket(machine: Machine, server: Server) -> None:
+    node(machine).write(f"{FOLDER}/{SNAPSHOT}", "what was")
+    assert restored(machine, server, stdin=IN_A_BUCKET).returncode == 0
+    assert machine.read(DATA) == "what was"
 
 
 def test_a_server_that_joins_restores_nothing(machine: Machine, server: Server) -> None:

@@ -17,8 +17,8 @@ UNKNOWN = Unknown()  # type: ignore[no-untyped-call]
 SECRETS = ("token", "agent_token", "passwords")
 
 
-def tokens(olds: dict[str, Any], existing: Any = "") -> dict[str, Any]:
-    return dict(ClusterTokensProvider().check(olds, dict.fromkeys(SECRETS, "") | {"existing": existing}).inputs)
+def tokens(olds: dict[str, Any], existing: Any = "", **more: str) -> dict[str, Any]:
+    return dict(ClusterTokensProvider().check(olds, dict.fromkeys(SECRETS, "") | {"existing": existing} | more).inputs)
 
 
 def checked(olds: dict[str, Any], servers: list[Any]) -> dict[str, Any]:
@@ -35,6 +35,15 @@ def test_tokens_are_made_once_and_each_is_its_own() -> None:
     assert all(len(made[key]) == 64 for key in SECRETS)
     assert tokens(made) == made
     assert tokens({})["token"] != made["token"]
+
+
+def test_another_generation_makes_another_token_of_the_agents_once_and_no_other() -> None:
+    first = tokens({})
+    second = tokens(first, agent_generation="2")
+    assert {key for key in SECRETS if first[key] != second[key]} == {"agent_token"}
+    assert tokens(second, agent_generation="2") == second
+    back = tokens(second)
+    assert back["agent_token"] not in (first["agent_token"], second["agent_token"])
 
 
 def test_the_first_instance_starts_the_cluster_and_others_join_whatever_their_order() -> None:

@@ -15,6 +15,7 @@ from tests.unit.graph import (
     KUBECONFIG,
     PASSWORDS,
     SERVER_TOKEN,
+    SSH_KEY,
     Graph,
     Secret,
     dev,
@@ -107,6 +108,26 @@ def test_servers_keep_their_snapshots_on_the_host() -> None:
     )
     assert its["k3s1-k3s-server"].ran().parameters[8] == "on-demand-k3s1-1"
     assert stdin(its, "k3s2-k3s-agent") == stdin(dev(), "k3s2-k3s-agent"), "no agent is restarted"
+
+
+def test_servers_alone_know_the_bucket_and_its_keys() -> None:
+    bucket = {"bucket": "snapshots", "endpoint": "eu-central-1.linodeobjects.com", "folder": "dev"}
+    secrets = {"sshPrivateKey": SSH_KEY, "s3AccessKey": "AKIAEXAMPLE", "s3SecretKey": "hunter2"}
+    its = stack(values(k3s={"snapshots": {"s3": bucket}}), secrets)
+    assert isinstance(its["k3s1-k3s-server"].inputs["stdin"], Secret)
+    told = config(its, "k3s1-k3s-server")
+    assert {key: value for key, value in told.items() if key.startswith("etcd-s")} == {
+        "etcd-snapshot-schedule-cron": "0 */12 * * *",
+        "etcd-snapshot-retention": 5,
+        "etcd-s3": True,
+        "etcd-s3-bucket": "snapshots",
+        "etcd-s3-endpoint": "eu-central-1.linodeobjects.com",
+        "etcd-s3-region": "us-east-1",
+        "etcd-s3-folder": "dev",
+        "etcd-s3-access-key": "AKIAEXAMPLE",
+        "etcd-s3-secret-key": "hunter2",
+    }
+    assert stdin(its, "k3s2-k3s-agent") == stdin(dev(), "k3s2-k3s-agent")
 
 
 def test_a_mirror_is_configured() -> None:
