@@ -33,6 +33,8 @@ POD_CIDR_ANNOUNCED = {"configmap": True, "control-plane": False}
 NODES = ("k3s1", "k3s2", "k3s3")
 SERVERS = {"k3s0": "10.26.23.10", "k3s4": "10.26.23.14"}
 """Two more: one whose name sorts before all others, one after."""
+AGENTS = {f"k3s{number}": f"10.26.23.{10 + number}" for number in range(5, 12)}
+"""With NODES there are ten."""
 RUN = store.CACHE / "run"
 KEY = RUN / "client_key"
 STATE = store.CACHE / "pulumi"
@@ -49,7 +51,11 @@ TIMERS = {"holdTimeSeconds": HOLD_SECONDS, "keepaliveTimeSeconds": 3, "connectRe
 def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
     """The `dev` stack's configuration, on the lab's host, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
-    more = {name: {"role": "server", "address": address} for name, address in SERVERS.items()}
+    more = {
+        name: {"role": role, "address": address}
+        for role, addresses in {"server": SERVERS, "agent": AGENTS}.items()
+        for name, address in addresses.items()
+    }
     changed: dict[str, dict[str, Any]] = {
         "host": {"kind": "existing", "address": HOST.address, "hostKey": HOST.host_key()},
         "nodes": {name: node for name, node in sorted({**dev["cilium-bgp:nodes"], **more}.items()) if name in nodes},

@@ -198,13 +198,19 @@ def authority(name: str) -> None:
 def certificate(name: str, subject: str, issuer: str, alternatives: Sequence[str] = ()) -> None:
     """Key and certificate for clients and, with alternative names, servers; kept while the names are the same."""
     names = ",".join(f"{'IP' if re.fullmatch('[0-9.]+', each) else 'DNS'}:{each}" for each in alternatives)
-    wanted = TLS / f"{name}.names"
-    if wanted.exists() and wanted.read_text() == names:
+    wanted, made = TLS / f"{name}.names", TLS / f"{name}.crt"
+    if wanted.exists() and wanted.read_text() == names and lasts(made):
         return
     options = ["-CA", f"{TLS / issuer}.crt", "-CAkey", f"{TLS / issuer}.key"]
     options += ["-addext", "extendedKeyUsage=clientAuth,serverAuth", "-addext", "basicConstraints=CA:FALSE"]
     certify(name, subject, [*options, *(["-addext", f"subjectAltName={names}"] if names else [])])
     private(wanted, names)
+
+
+def lasts(certificate: Path) -> bool:
+    """As k3s does: within 90 days of its end it is made anew."""
+    command = ["openssl", "x509", "-noout", "-checkend", str(90 * 86400), "-in", str(certificate)]
+    return subprocess.run(command, env=ROOT_ENV, stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def certify(name: str, subject: str, options: Sequence[str]) -> None:

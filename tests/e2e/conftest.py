@@ -2,7 +2,7 @@
 
 configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), losses (and how status
 names what is broken), preflight (of another host), removal (all gone), restart_during_up (anew, behind UFW). After
-them three with stacks of their own: servers, under_change, and upkeep (what is planned).
+them servers, and three with stacks of their own: ten_nodes, under_change, and upkeep (what is planned).
 """
 
 import os

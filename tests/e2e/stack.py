@@ -17,7 +17,9 @@ from tests.e2e import machine
 SERVICES = ("kube-system/traefik", "kube-system/hubble-relay", "kube-system/hubble-ui", "default/fcdemo-service")
 FCDEMO = "default/fcdemo-service"
 NODES = {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
-ALL = stack.SERVERS | NODES
+FIVE = stack.SERVERS | NODES
+TEN = NODES | stack.AGENTS
+ADDRESSES = FIVE | TEN
 HOST = stack.HOST
 
 
@@ -92,7 +94,7 @@ def ask(address: str) -> str:
 
 
 def check_nodes(lab: Stack, nodes: Collection[str] = NODES) -> None:
-    wanted = {name: ALL[name] for name in nodes}
+    wanted = {name: ADDRESSES[name] for name in nodes}
     assert lab.ready() == dict.fromkeys(wanted, "True")
     assert {name: node["address"] for name, node in lab.outputs["nodes"].items()} == wanted
     instances = HOST.json("lxc", "list", "--format", "json")
@@ -102,7 +104,7 @@ def check_nodes(lab: Stack, nodes: Collection[str] = NODES) -> None:
 
 
 def check_addresses(lab: Stack, mode: str, nodes: Collection[str] = NODES) -> None:
-    hops = {ALL[name] for name in nodes}
+    hops = {ADDRESSES[name] for name in nodes}
     services = lab.services()
     assert set(services) == set(SERVICES)
     assert {name: [address] for name, address in lab.outputs["load_balancer_ips"].items()} == services

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from lab import machine, stack, store
-from tests.e2e.stack import ALL, HOST, NODES, Gaps, Stack, check_all, on_node, unchanged, until, up
+from tests.e2e.stack import ADDRESSES, HOST, NODES, Gaps, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -106,7 +106,7 @@ def test_a_node_moves_and_the_key_is_rotated(monkeypatch: pytest.MonkeyPatch) ->
     up()
     with monkeypatch.context() as moved:
         moved.setitem(NODES, "k3s3", "10.26.23.23")
-        moved.setitem(ALL, "k3s3", "10.26.23.23")
+        moved.setitem(ADDRESSES, "k3s3", "10.26.23.23")
         all_well()
     for name in ("", ".pub"):
         (stack.RUN / f"next_key{name}").replace(stack.KEY.with_name(stack.KEY.name + name))

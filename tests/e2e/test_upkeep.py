@@ -1,22 +1,32 @@
 """What is planned, at 50 requests a second: which of them fail.
 
-One server and two agents in control-plane mode, of its own or what test_servers has left. Takes 15 minutes, and 5 more
-for a lab of its own; not part of `.ci/run`.
+One server and two agents in control-plane mode, on a stack of its own. Takes half an hour; not part of `.ci/run`.
 """
 
+import base64
+import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Collection
 
 import pytest
 import yaml
+from cryptography import x509
 
 from lab import images, machine, programs, stack
 from tests.e2e.stack import HOST, NODES, Load, Stack, check_all, on_node, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
+DAY = 86400
 LEFT = ("k3s1", "k3s2")
+SHORT_LIVED = """set -e
+cd /var/lib/rancher/k3s/server/tls
+openssl req -x509 -days 30 -subj /O=system:masters/CN=system:admin -key admin.key -CA client-ca.crt \\
+    -CAkey client-ca.key -addext extendedKeyUsage=clientAuth -addext basicConstraints=CA:FALSE -out admin.crt
+sed -i "s/client-certificate-data: .*/client-certificate-data: $(base64 -w 0 admin.crt)/" /etc/rancher/k3s/k3s.yaml
+"""
 BUDGET = {
     "apiVersion": "policy/v1",
     "kind": "PodDisruptionBudget",
@@ -27,6 +37,8 @@ BUDGET = {
 
 @pytest.fixture(scope="module")
 def lab() -> Stack:
+    if os.environ.get("KEEP") != "1":
+        assert stack.main("destroy") == 0
     stack.prepare("control-plane", host="prepared")
     up()
     return Stack()
@@ -42,6 +54,12 @@ def configured(
     chart = programs.cilium_source(cilium) / stack.CHART
     content["config"]["cilium-bgp:cilium"] |= {"version": cilium, "chart": str(chart)}
     content["config"]["cilium-bgp:nodes"]["k3s2"]["generation"] = 2
+    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def set_config(root: str, key: str, value: object) -> None:
+    content = yaml.safe_load(stack.CONFIG.read_text())
+    content["config"].setdefault(f"cilium-bgp:{root}", {})[key] = value
     stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
@@ -120,6 +138,31 @@ def be_refused(lab: Stack) -> None:
         on_node("k3s1", "k3s", "kubectl", "delete", "poddisruptionbudget", "all")
 
 
+def rotate_the_agents_token(lab: Stack) -> None:
+    read = ("sed", "-n", 's/^ "token": "\\(.*\\)",*$/\\1/p', "/etc/rancher/k3s/config.yaml")
+    before = {node: on_node(node, *read) for node in NODES}
+    set_config("k3s", "agentTokenGeneration", 2)
+    up()
+    after = {node: on_node(node, *read) for node in NODES}
+    assert {node for node in NODES if before[node] != after[node]} == {"k3s2", "k3s3"}
+    secrets = lab.kubectl("-n", "kube-system", "get", "secrets")["items"]
+    assert len([its for its in secrets if its["type"] == "bootstrap.kubernetes.io/token"]) == 2, "the former is good"
+
+
+def renew_the_kubeconfig(_: Stack) -> None:
+    """Its certificate ends in a month, and the stack has read it nearly a year ago."""
+    on_node("k3s1", "sh", "-c", SHORT_LIVED)
+    state = json.loads(stack.pulumi("stack", "export", "--stack", stack.STACK))
+    (identity,) = (its for its in state["deployment"]["resources"] if its["urn"].endswith("::k3s-identity"))
+    for part in ("inputs", "outputs"):
+        identity[part]["renewed"] = str(int(time.time()) - 300 * DAY)
+    stack.pulumi("stack", "import", "--stack", stack.STACK, stdin=json.dumps(state))
+    up()
+    (user,) = yaml.safe_load(Stack().outputs["kubeconfig"])["users"]
+    certificate = x509.load_pem_x509_certificate(base64.b64decode(user["user"]["client-certificate-data"]))
+    assert certificate.not_valid_after_utc.timestamp() > time.time() + 300 * DAY
+
+
 @pytest.mark.parametrize(
     ("what", "nodes"),
     [
@@ -132,6 +175,8 @@ def be_refused(lab: Stack) -> None:
         (upgrade_cilium, NODES),
         (remove_a_node, LEFT),
         (add_a_node, NODES),
+        (rotate_the_agents_token, NODES),
+        (renew_the_kubeconfig, NODES),
     ],
 )
 def test_no_request_fails(
@@ -146,6 +191,21 @@ def test_no_request_fails(
         said = f"{len(load.failed)} of {load.asked} failed {load.failed[:9]}, at most {load.late} s late to ask"
         print(f"{what.__name__} in {took:.0f} s: {said}", end=" ")
     assert load.failed == []
+
+
+def test_the_bgp_password_is_rotated(lab: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    """All sessions end, since either side knows one password only; then they come again."""
+    place = ("--stack", stack.STACK, "--config-file", str(stack.CONFIG))
+    with Load(lab.fcdemo) as load:
+        stack.pulumi("config", "set", "--secret", "cilium-bgp:bgpPassword", *place, stdin="another-one")
+        up()
+        until(120, "all as before", lambda: whole(Stack()))
+    failed = [at for at, _ in load.failed]
+    with capsys.disabled():
+        print(
+            f"{len(failed)} of {load.asked} failed, within {max(failed) - min(failed) if failed else 0:.1f} s", end=" "
+        )
+    assert not failed or max(failed) - min(failed) < 20
 
 
 def test_and_then_nothing_is_left_to_do(lab: Stack) -> None:
