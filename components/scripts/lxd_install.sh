@@ -40,8 +40,12 @@ await "$(left "$limit")" "LXD's API on $(hostname)" socket || {
     exit 1
 }
 if [ -d /run/systemd/system ]; then
-    # Socket activation alone starts the nodes only when somebody asks LXD for something.
-    systemctl enable --quiet snap.lxd.daemon 2>/dev/null || systemctl enable --quiet lxd 2>/dev/null || true
+    # By its own unit LXD starts at boot only if a file says that nodes ran (`lxd activateifneeded`), which it writes when
+    # it ends in an orderly way: after a power cut they came back when somebody asked LXD for something, and not before.
+    # `enable` does nothing, for this unit names no target.
+    for unit in snap.lxd.daemon.service lxd.service; do
+        ! systemctl cat "$unit" >/dev/null 2>&1 || systemctl --quiet add-wants multi-user.target "$unit"
+    done
 fi
 lxd=$await_seen
 # LXD makes a bridge's rules with one of them. The snap has its own; Debian's package asks for neither.

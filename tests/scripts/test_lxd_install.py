@@ -58,9 +58,18 @@ def test_installs_the_snap_where_snapd_runs(machine: Machine) -> None:
         "snap wait system seed.loaded",
         "snap install lxd --channel=5.21/stable",
     ]
-    assert "systemctl enable --quiet snap.lxd.daemon" in machine.ran
     assert machine.run("lxd_install.sh", "5").stdout == f"{SNAP}\n"
     assert not [line for line in machine.ran if line.startswith("snap ")], "a second run installed again"
+
+
+@pytest.mark.parametrize(("path", "unit"), [(SNAP, "snap.lxd.daemon.service"), (DEBIAN, "lxd.service")])
+def test_lxd_starts_at_boot_whoever_asks_it_for_something(machine: Machine, path: str, unit: str) -> None:
+    runs_already(machine, path)
+    machine.fake("iptables")
+    systemd(machine, f'[ "$1" != cat ] || [ "$2" = {unit} ]')
+    assert machine.run("lxd_install.sh", "5").returncode == 0
+    wanted = [line for line in machine.ran if line.startswith("systemctl --quiet add-wants")]
+    assert wanted == [f"systemctl --quiet add-wants multi-user.target {unit}"]
 
 
 def test_installs_the_package_where_there_is_no_snapd(machine: Machine) -> None:
