@@ -92,3 +92,24 @@ apt_install() {
     "$@" </dev/null >/dev/null || { dpkg --configure -a </dev/null >/dev/null && "$@" </dev/null >/dev/null; } ||
         fail "$*: failed; its lines are above"
 }
+
+# spread NODE, on a server: where all pods of a ReplicaSet are on it, one moves first. A drain ends all of them at once.
+spread() {
+    k3s kubectl cordon "$1" >&2 </dev/null || :
+    await 60 "a pod of each ReplicaSet elsewhere than on $1" apart "$1" || : # there may be no room for it
+}
+apart() {
+    together=$(k3s kubectl get pods -A -o 'jsonpath={range .items[*]}{.metadata.namespace}|{.metadata.name}|{.spec.nodeName}|{.metadata.ownerReferences[?(@.kind=="ReplicaSet")].uid}|{.status.conditions[?(@.type=="Ready")].status}|{.metadata.deletionTimestamp}{"\n"}{end}' |
+        awk -F '|' -v node="$1" '
+            !$4 || $6 { next }
+            $3 != node { elsewhere[$4] = 1; ready[$4] = ready[$4] || $5 == "True"; next }
+            $5 == "True" { here[$4]++; first[$4] = $1 " " $2 }
+            END { for (its in here) if (here[its] > 1 && !ready[its]) print first[its], elsewhere[its] ? "comes" : "" }')
+    [ -n "$together" ] || return 0
+    echo "$together"
+    echo "$together" | while read -r namespace pod comes; do
+        [ -n "$comes" ] || printf '{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"namespace":"%s","name":"%s"}}' "$namespace" "$pod" |
+            k3s kubectl create --raw "/api/v1/namespaces/$namespace/pods/$pod/eviction" -f - || exit 1
+    done || return 0 # what a PodDisruptionBudget refuses, the drain asks for again
+    return 1
+}

@@ -29,6 +29,7 @@ case $(echo "$nodes" | grep "^$name|") in
 *'|true') ours=yes ;; # again, after a run that was cut off; one that somebody has cordoned stays so
 esac
 undo() { k3s kubectl uncordon "$name" && k3s kubectl annotate node "$name" cilium-bgp/aside-; }
+spread "$name"
 k3s kubectl drain "$name" --ignore-daemonsets --delete-emptydir-data --force --timeout="${limit}s" >&2 </dev/null || {
     [ -z "$ours" ] || await 60 "$name to take pods again" undo || :
     fail "$name could not be drained within $limit s (k3s.drainTimeoutSeconds); a PodDisruptionBudget may refuse. Nothing has been changed on it. See the lines above, make room, and run again"

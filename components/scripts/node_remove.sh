@@ -10,6 +10,7 @@ if [ "$await_seen" = "node/$name" ]; then
     exit 0
 fi
 ready() { k3s kubectl get node "$name" --ignore-not-found -o 'jsonpath={.status.conditions[?(@.type=="Ready")].status}'; }
+spread "$name"
 k3s kubectl drain "$name" --ignore-daemonsets --delete-emptydir-data --force --timeout="${limit}s" >&2 </dev/null &
 drain=$!
 while kill -0 "$drain" 2>/dev/null; do

@@ -1,5 +1,7 @@
 """Scripts that ask the cluster: joining, removing, waiting. `k3s` is a fake that answers for kubectl."""
 
+import json
+
 import pytest
 
 from tests.scripts.machine import Machine
@@ -61,7 +63,7 @@ def test_drains_a_node_then_removes_it_and_no_other(machine: Machine) -> None:
     cluster(machine, "k3s1 k3s2 k3s22")
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
     asked = [line.split()[2] for line in machine.ran if line.startswith("k3s ")]
-    assert [verb for verb in asked if verb != "get"] == ["drain", "delete"]
+    assert [verb for verb in asked if verb != "get"] == ["cordon", "drain", "delete"]
     assert machine.read("state/nodes") == "node/k3s1\nnode/k3s22\n"
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
     assert [line.split()[2] for line in machine.ran if line.startswith("k3s ")] == ["get"]
@@ -100,9 +102,9 @@ def two(machine: Machine, *nodes: str, drain: str = ":") -> None:
 @pytest.mark.parametrize(
     ("nodes", "does"),
     [
-        (["k3s1||True|", "k3s2||True|"], ["annotate", "drain"]),
-        (["k3s1||True|", "k3s2|true|True|true"], ["drain"]),  # again, after a run that was cut off
-        (["k3s1||True|", "k3s2|true|True|"], ["drain"]),  # cordoned by somebody, and stays so
+        (["k3s1||True|", "k3s2||True|"], ["annotate", "cordon", "drain"]),
+        (["k3s1||True|", "k3s2|true|True|true"], ["cordon", "drain"]),  # again, after a run that was cut off
+        (["k3s1||True|", "k3s2|true|True|"], ["cordon", "drain"]),  # cordoned by somebody, and stays so
         (["k3s1||True|", "k3s2||Unknown|"], []),
         (["k3s1||True|"], []),
         (["k3s1||Unknown|", "k3s2||True|"], []),  # its pods have nowhere to go
@@ -136,7 +138,68 @@ def test_pods_move_when_all_hear_of_it_and_are_ready_before_the_node_is_changed(
     assert done.returncode == 0, done.stderr
     assert machine.ran.count("systemctl show --property MainPID --value k3s") == 2
     asked = [line.split()[0] for line in machine.read("state/asked").splitlines()]
-    assert asked == ["get", "get", "annotate", "drain", "get", "get"]
+    assert asked == ["get", "get", "annotate", "cordon", "get", "drain", "get", "get"]
+
+
+def pods(*places: str, uid: str = "4f1c") -> str:
+    """As kubectl lists those of a ReplicaSet: NODE, or NODE/no where one is not Ready."""
+    lines = []
+    for number, place in enumerate(places):
+        node, _, no = place.partition("/")
+        lines.append(f"default|fcdemo3-{number}|{node}|{uid}|{'False' if no else 'True'}|")
+    return "\\n".join(lines)
+
+
+@pytest.mark.parametrize("script", ["node_drain.sh", "node_remove.sh"])
+@pytest.mark.parametrize(
+    ("before", "after", "evicted"),
+    [
+        (["k3s2"] * 4, ["k3s2", "k3s2", "k3s2", "k3s1"], 1),
+        (["k3s2", "k3s2", "k3s1/no"], ["k3s2", "k3s2", "k3s1"], 0),  # after a run that was cut off
+        (["k3s2", "k3s2", "k3s1"], [], 0),
+        (["k3s2"], [], 0),
+    ],
+)
+def test_pods_that_are_all_on_a_node_do_not_end_all_at_once(
+    machine: Machine, script: str, before: list[str], after: list[str], evicted: int
+) -> None:
+    machine.fake(
+        "k3s",
+        f"""echo "$2 $4" >>"$STATE/asked"
+        case $* in
+        *" nodes -l "*) echo node/k3s1 ;;
+        *" nodes "*) printf 'k3s1||True|\\nk3s2||True|\\n' ;;
+        *" node k3s2 "*" name") echo node/k3s2 ;;
+        *" pods "*) [ -e "$STATE/moved" ] && printf '{pods(*after)}' && exit; printf '{pods(*before)}'
+            case '{before}' in */no*) : >"$STATE/moved" ;; esac ;;
+        *eviction*) cat >"$STATE/evicted"; : >"$STATE/moved" ;;
+        *drain*) [ '{len(after)}' = 0 ] || [ -e "$STATE/moved" ] ;;
+        esac""",
+    )
+    processes(machine)
+    done = machine.run(script, "k3s2", "7")
+    assert done.returncode == 0, done.stderr
+    asked = [line.split()[0] for line in machine.read("state/asked").splitlines()]
+    assert asked.count("create") == evicted
+    if evicted:
+        body = json.loads(machine.read("state/evicted"))
+        assert (body["kind"], body["metadata"]["namespace"]) == ("Eviction", "default")
+        assert body["metadata"]["name"].startswith("fcdemo3-")
+        assert asked.index("create") < asked.index("drain")
+
+
+def test_a_budget_that_refuses_is_left_to_the_drain(machine: Machine) -> None:
+    machine.fake(
+        "k3s",
+        f"""case $* in
+        *" nodes "*) printf 'k3s1||True|\\nk3s2||True|\\n' ;;
+        *" pods "*) printf '{pods("k3s2", "k3s2")}' ;;
+        *eviction*) echo 'violate the disruption budget' >&2; exit 1 ;;
+        esac""",
+    )
+    processes(machine)
+    assert machine.run("node_drain.sh", "k3s2", "7").returncode == 0
+    assert len([line for line in machine.ran if line.startswith("k3s kubectl create")]) == 1
 
 
 @pytest.mark.parametrize(
