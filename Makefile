@@ -11,10 +11,16 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove snapshot tunnel up destroy lab lab-down e2e demo bench bench-lab
 
+## To begin
+
 # This list.
 help:
-	@awk '/^# / { said = said substr($$0, 2); next } /\?=/ { next } \
+	@awk '/^## / { print (n++ ? "\n" : "") substr($$0, 4) } /^# / { said = said substr($$0, 2); next } /\?=/ { next } \
 	/^[a-z][a-z0-9-]*:/ && said { sub(/\. .*/, ".", said); sub(/:.*/, ""); printf "  %-19s%s\n", $$0, said } { said = "" }' Makefile
+
+# The whole dev stack in a pretend world: no account, no host, no network. A second run changes nothing.
+demo: setup
+	@python -m scripts.demo
 
 # All that the other targets need, inside the project.
 setup: python
@@ -22,6 +28,70 @@ setup: python
 
 python:
 	@scripts/setup-python
+
+## A stack
+
+# What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
+preview: setup
+	@python -m scripts.preview $(STACK)
+
+# The real thing, wherever `pulumi login` points, with the official plugins. It is held to the rules in policy/.
+up: setup
+	PATH=$(CURDIR)/policy:$$PATH pulumi up --stack $(STACK) --policy-pack policy --policy-pack-config policy/config.json
+
+# Is STACK well? Live, from its host to the answers of its Services; nothing is changed. WATCH: seconds between looks.
+status: setup
+	@python -m status $(STACK) $(if $(WATCH),--watch $(WATCH))
+
+# Why not, and will STACK's host do before there is one? Each with its fix; nothing is changed.
+doctor: setup
+	@python -m scripts.doctor $(STACK)
+
+# STACK's kubeconfig in your own, as a context of its name.
+kubeconfig: setup
+	@python -m scripts.kubeconfig $(STACK)
+
+# Out of it again; of a stack that is destroyed too.
+kubeconfig-remove: setup
+	@python -m scripts.kubeconfig $(STACK) --remove
+
+# A snapshot of STACK's cluster, now: its name, in k3s.snapshots.folder of the host.
+snapshot: setup
+	@python -m scripts.snapshot $(STACK)
+
+# STACK's Services on this machine, each at its port, until Ctrl-C.
+tunnel: setup
+	@python -m scripts.tunnel $(STACK)
+
+# Takes away what `up` has made.
+destroy: setup
+	pulumi destroy --stack $(STACK)
+
+## The lab
+
+# The program on real LXD, Kubernetes, Cilium and FRR, in containers of their own. MODE: configmap or control-plane.
+# HOST: fresh (the program installs what it needs) or prepared.
+MODE ?= configmap
+HOST ?= fresh
+lab: setup
+	@python -m lab.stack up $(MODE) $(HOST)
+
+# Takes the lab away.
+lab-down: setup
+	@python -m lab.stack destroy
+
+# The same, checked from outside in both modes, and taken down. STORY: which of its files, in their order.
+STORY ?= tests/e2e
+e2e: setup
+	pytest -m e2e -v --durations=0 $(STORY)
+	@scripts/setup-routers
+	pytest -m e2e -v -n 2 tests/scripts  # in namespaces of their own
+
+# The program in the lab against Ansible, and where a first up spends its time, for docs/performance-lab.md. About an hour.
+bench-lab: setup
+	@python -m scripts.bench_lab
+
+## For developers
 
 # Every test but those that need a real LXD or the whole lab, or kill at every step. The engine's, the longest, begin.
 test: setup
@@ -48,6 +118,11 @@ lint: python
 	zizmor --offline --no-progress .github
 	python scripts/configuration_docs.py --check
 
+# What this checkout does to the stack that the commit BASE brings up, simulated: what is replaced, does traffic stop.
+BASE ?= origin/main
+changes: setup
+	@python -m scripts.changes --on $(BASE)
+
 # What requirements*.in name, with all that it needs and the hashes of it, into requirements*.txt.
 lock: python
 	@for list in requirements requirements-dev; do uv pip compile --quiet --universal --python-version=3.11 \
@@ -58,73 +133,6 @@ graph: demo
 	@PULUMI_BACKEND_URL=file://$(CURDIR)/.cache/demo/state PULUMI_HOME=$(CURDIR)/.cache/demo/home \
 	PULUMI_CONFIG_PASSPHRASE_FILE=$(CURDIR)/.cache/demo/passphrase pulumi stack export --stack dev | \
 	python -m scripts.graph --write
-
-# What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
-preview: setup
-	@python -m scripts.preview $(STACK)
-
-# What this checkout does to the stack that the commit BASE brings up, simulated: what is replaced, does traffic stop.
-BASE ?= origin/main
-changes: setup
-	@python -m scripts.changes --on $(BASE)
-
-# Is STACK well? Live, from its host to the answers of its Services; nothing is changed. WATCH: seconds between looks.
-status: setup
-	@python -m status $(STACK) $(if $(WATCH),--watch $(WATCH))
-
-# Why not, and will STACK's host do before there is one? Each with its fix; nothing is changed.
-doctor: setup
-	@python -m scripts.doctor $(STACK)
-
-# STACK's kubeconfig in your own, as a context of its name.
-kubeconfig: setup
-	@python -m scripts.kubeconfig $(STACK)
-
-# Out of it again; of a stack that is destroyed too.
-kubeconfig-remove: setup
-	@python -m scripts.kubeconfig $(STACK) --remove
-
-# A snapshot of STACK's cluster, now: its name, in k3s.snapshots.folder of the host.
-snapshot: setup
-	@python -m scripts.snapshot $(STACK)
-
-# STACK's Services on this machine, each at its port, until Ctrl-C.
-tunnel: setup
-	@python -m scripts.tunnel $(STACK)
-
-# The real thing, wherever `pulumi login` points, with the official plugins. It is held to the rules in policy/.
-up: setup
-	PATH=$(CURDIR)/policy:$$PATH pulumi up --stack $(STACK) --policy-pack policy --policy-pack-config policy/config.json
-
-# Takes away what `up` has made.
-destroy: setup
-	pulumi destroy --stack $(STACK)
-
-# The whole dev stack in a pretend world: no account, no host, no network. A second run changes nothing.
-demo: setup
-	@python -m scripts.demo
-
-# The program on real LXD, Kubernetes, Cilium and FRR, in containers of their own. MODE: configmap or control-plane.
-# HOST: fresh (the program installs what it needs) or prepared.
-MODE ?= configmap
-HOST ?= fresh
-lab: setup
-	@python -m lab.stack up $(MODE) $(HOST)
-
-# Takes the lab away.
-lab-down: setup
-	@python -m lab.stack destroy
-
-# The same, checked from outside in both modes, and taken down. STORY: which of its files, in their order.
-STORY ?= tests/e2e
-e2e: setup
-	pytest -m e2e -v --durations=0 $(STORY)
-	@scripts/setup-routers
-	pytest -m e2e -v -n 2 tests/scripts  # in namespaces of their own
-
-# The program in the lab against Ansible, and where a first up spends its time, for docs/performance-lab.md. About an hour.
-bench-lab: setup
-	@python -m scripts.bench_lab
 
 # Preview and no-op up against the engine's floor, simulated, for docs/performance.md. Best on a machine that is idle.
 bench: setup
