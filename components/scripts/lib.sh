@@ -36,18 +36,24 @@ limited() {
     return "$limited_status"
 }
 
-# await SECONDS WHAT COMMAND…: run COMMAND each second until it succeeds; returns 1, having said what was last seen.
+# await SECONDS WHAT COMMAND…: run COMMAND each second until it succeeds; returns 1, having said what was last seen. Says
+# it on the way too, the last line of it: so nothing that COMMAND writes may be secret.
 await() {
     await_limit=$1 await_what=$2 await_last=''
     shift 2
     uptime
-    await_end=$((uptime_now + await_limit))
+    await_began=$uptime_now await_said=$uptime_now
     until await_seen=$("$@" 2>&1 </dev/null); do
         await_last=$await_seen
         uptime
-        if [ "$uptime_now" -ge "$await_end" ]; then
+        if [ "$uptime_now" -ge $((await_began + await_limit)) ]; then
             echo "$await_what: not within $await_limit s; last seen: ${await_last:-nothing}" >&2
             return 1
+        fi
+        if [ "$uptime_now" -ge $((await_said + 15)) ]; then
+            await_said=$uptime_now
+            await_line=$(printf '%s\n' "${await_last:-nothing}" | tail -n 1)
+            echo "waiting for $await_what: last seen $await_line ($((uptime_now - await_began)) of $await_limit s)" >&2
         fi
         sleep 1
     done

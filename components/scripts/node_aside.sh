@@ -30,8 +30,8 @@ established() {
     vtysh -c 'show bgp neighbors' | awk -v address="$address" -v others=" $others " '
         /^BGP neighbor is / { gsub(/[*,]/, "", $4); neighbor = $4 }
         /BGP state = Established/ { if (index(others, " " neighbor " ")) any = 1; if (neighbor == address) its = 1 }
-        /BGP state = / { print neighbor ": " $0 }
-        END { exit any && !its }'
+        /BGP state = / { line = neighbor ": " $0; if (neighbor == address) state = line; else print line }
+        END { if (state) print state; exit any && !its }'
 }
 as_others() { used || ! hops | cut -d ' ' -f 2 | grep -xF "$(echo "$others" | tr ' ' '\n')"; }
 

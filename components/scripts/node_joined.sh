@@ -6,10 +6,11 @@ name=$1 limit=$2
 joined() {
     nodes=$(k3s kubectl get nodes --no-headers 2>&1) || { echo "$nodes" && return 1; }
     echo "$nodes" | awk -v name="$name" '
-        { print; ready = $2 ~ /^Ready/ }
-        $1 == name { there = 1; is_ready = ready; next }
+        { ready = $2 ~ /^Ready/ }
+        $1 == name { its = $0; is_ready = ready; next }
+        { print }
         ready { network = 1 }
-        END { exit !(there && (is_ready || !network)) }'
+        END { print its ? its : name " is not there"; exit !(its && (is_ready || !network)) }'
 }
 await "$limit" "node $name in the cluster, Ready if others are" joined || {
     k3s kubectl get nodes -o wide >&2 || true

@@ -7,11 +7,13 @@ or `skip` (there is nothing to ask); `pass`: where none answers in time, which m
 SECONDS: how long a server is waited for. NAME: under which alone.sh, in the command, knows it on the server.
 """
 
+import contextlib
 import http.client
 import json
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ LONGEST = 86400
 UNSTARTED = "Failed to retrieve PID"
 """In LXD 5.0's error, seldom, when it has not even started a command: it is well to ask again."""
 ATTEMPTS = 3
+PAUSE = 2
+"""Seconds between two looks."""
 
 
 class Lxd(http.client.HTTPConnection):
@@ -58,19 +62,21 @@ class Lxd(http.client.HTTPConnection):
             if "ipv4.address" in device
         }
 
-    def execute(self, instance: Any, command: list[str]) -> tuple[int, str, str]:
-        """Exit status, standard output and standard error of a command in an instance."""
+    def execute(self, instance: Any, command: list[str], *, live: bool = False) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error of a command in an instance; `live`: what it has told on
+        standard error is passed on while it runs, and left out here."""
         within = f"project={instance['project']}"
         body = {"command": command, "wait-for-websocket": False, "record-output": True, "interactive": False}
         for _ in range(ATTEMPTS):
             operation = self.metadata("POST", f"/1.0/instances/{instance['name']}/exec?{within}", body)["id"]
-            done = self.metadata("GET", f"/1.0/operations/{operation}/wait?{within}")
+            with Told(self.path, instance, operation) if live else contextlib.nullcontext() as told:
+                done = self.metadata("GET", f"/1.0/operations/{operation}/wait?{within}")
             if not done["err"].startswith(UNSTARTED):
                 break
         outputs = []
-        for number in ("1", "2"):
+        for number, known in (("1", 0), ("2", told.length if told else 0)):
             log = ((done["metadata"] or {}).get("output") or {}).get(number)
-            outputs.append(self.ask("GET", f"{log}?{within}").decode(errors="replace") if log else "")
+            outputs.append(self.ask("GET", f"{log}?{within}")[known:].decode(errors="replace") if log else "")
             if log:
                 self.ask("DELETE", f"{log}?{within}")  # what a server has said may be secret
         if done["err"].startswith("Command not "):  # found, or executable: LXD calls that a failure of its own
@@ -78,6 +84,41 @@ class Lxd(http.client.HTTPConnection):
         if done["status_code"] >= 400:
             raise OSError(done["err"])
         return int(done["metadata"]["return"]), outputs[0], outputs[1]
+
+
+class Told(threading.Thread):
+    """Passes on whole lines that an operation in an instance has on standard error, as long as the block runs."""
+
+    length = 0
+    """Bytes that were passed on."""
+
+    def __init__(self, path: str, instance: Any, operation: str) -> None:
+        super().__init__(daemon=True)
+        self.lxd, self.ended = Lxd(path), threading.Event()
+        # Where LXD 5.0 has what is recorded, and later ones: they tell it when the command has ended.
+        self.logs = [
+            f"/1.0/instances/{instance['name']}/logs/{folder}exec_{operation}.stderr?project={instance['project']}"
+            for folder in ("", "exec-output/")
+        ]
+
+    def __enter__(self) -> "Told":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.join()
+        self.lxd.close()
+
+    def run(self) -> None:
+        while not self.ended.wait(PAUSE):
+            for log in self.logs:
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    text = self.lxd.ask("GET", log)[self.length :]
+                    lines = text[: text.rfind(b"\n") + 1]
+                    self.length += len(lines)
+                    print(lines.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+                    break
 
 
 def find(lxd: Lxd, servers: list[str]) -> tuple[Any, str, bool]:
@@ -126,7 +167,7 @@ def main(arguments: list[str]) -> int:
                 sys.exit(silent)
             print(silent, file=sys.stderr)
             return 0
-        time.sleep(2)
+        time.sleep(PAUSE)
 
     def stop(*_: object) -> None:
         """What LXD has started is no child of this program."""
@@ -135,7 +176,7 @@ def main(arguments: list[str]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     try:
-        code, output, complaint = lxd.execute(instance, command)
+        code, output, complaint = lxd.execute(instance, command, live=True)
     except OSError as error:
         sys.exit(f"{command[0]} on {instance['name']}: {error}")
     sys.stdout.write(output)

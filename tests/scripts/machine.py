@@ -81,11 +81,11 @@ class Machine:
         """A program that pretends: `body` is what it does, in sh; it may keep things in $STATE."""
         self._program("programs", name, f"PATH=/usr/local/bin:{SYSTEM}\n{body}")
 
-    def hurry(self) -> None:
-        """Half a minute passes each time that a script sleeps."""
+    def hurry(self, seconds: int = 30) -> None:
+        """So much time passes each time that a script sleeps."""
         self.hurried = True
         self.write("proc/uptime", "0.00 0.00\n")
-        self.fake("sleep", 'IFS=. read -r up _ </proc/uptime; echo "$((up + 30)).00 0.00" >/proc/uptime')
+        self.fake("sleep", f'IFS=. read -r up _ </proc/uptime; echo "$((up + {seconds})).00 0.00" >/proc/uptime')
 
     def write(self, path: str, text: str = "", mode: int = 0o644) -> None:
         file = self.root / path.lstrip("/")

@@ -59,7 +59,16 @@ def test_an_installation_that_was_cut_off_is_finished_first(machine: Machine, me
 
 def test_package_lists_that_another_holds_are_waited_for(machine: Machine) -> None:
     machine.fake("apt-get", '[ "$1" = -qq ] && { echo "E: Could not get lock"; exit 100; }')
-    machine.hurry()
+    machine.hurry(200)
     done = machine.run("ssh_key.sh")
     assert done.returncode == 1
     assert done.stderr == "apt-get update: not within 120 s; last seen: E: Could not get lock\n"
+
+
+def test_a_long_wait_says_every_15_seconds_what_for_and_what_was_last_seen(machine: Machine) -> None:
+    machine.fake("k3s", "echo 'k3s1 Ready'; read -r up _ </proc/uptime; [ ${up%.*} -lt 40 ] || echo 'k3s2 Ready'")
+    machine.hurry(5)
+    done = machine.run("node_joined.sh", "k3s2", "90")
+    assert (done.returncode, done.stdout) == (0, "k3s2 Ready\n")
+    said = "waiting for node k3s2 in the cluster, Ready if others are: last seen k3s2 is not there"
+    assert done.stderr == f"{said} (15 of 90 s)\n{said} (30 of 90 s)\n"

@@ -31,7 +31,9 @@ class Lxd(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         self.instances: dict[str, str] = {}
         self.ready: set[str] = set()
         self.begun: set[str] = set()
-        self.logs: dict[str, str] = {}
+        self.logs: dict[str, Path] = {}
+        self.recorded = "exec-output/"
+        """Where later LXDs than 5.0 have what a command has said."""
         self.operations: list[dict[str, Any]] = []
         self.executed: list[tuple[str, list[str]]] = []
         self.unstarted = 0
@@ -49,22 +51,29 @@ class Lxd(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             self.operations.append({"status_code": 400, "err": err, "metadata": None})
             return {"id": str(len(self.operations) - 1)}
         self.executed.append((name, command))
+        number = len(self.operations)
         if "k3s" in command and name not in self.ready | self.begun:
             self.operations.append({"status_code": 400, "err": "Command not found", "metadata": None})
-            return {"id": str(len(self.operations) - 1)}
+            return {"id": str(number)}
         if "kubectl" in command:
-            code, output, complaint = (0, "ok", "") if name in self.ready else (1, "", "connection refused\n")
+            command = ["echo", "ok"] if name in self.ready else ["sh", "-c", "echo connection refused >&2; exit 1"]
         elif command[:2] == ["test", "-d"]:
-            code, output, complaint = int(name not in self.begun), "", ""
-        else:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            code, output, complaint = done.returncode, done.stdout, done.stderr
+            command = ["true" if name in self.begun else "false"]
         paths = {}
-        for number, text in (("1", output), ("2", complaint)):
-            path = paths[number] = f"/1.0/instances/{name}/logs/exec_{len(self.operations)}.{number}"
-            self.logs[path] = text
-        self.operations.append({"status_code": 200, "err": "", "metadata": {"return": code, "output": paths}})
-        return {"id": str(len(self.operations) - 1)}
+        for stream, file in (("1", "stdout"), ("2", "stderr")):
+            path = paths[stream] = f"/1.0/instances/{name}/logs/{self.recorded}exec_{number}.{file}"
+            self.logs[path] = Path(f"{self.server_address!s}.{number}.{file}")
+        with self.logs[paths["1"]].open("w") as output, self.logs[paths["2"]].open("w") as complaint:
+            process = subprocess.Popen(command, stdout=output, stderr=complaint)
+        self.operations.append({"process": process, "output": paths})
+        return {"id": str(number)}
+
+    def ended(self, number: int) -> dict[str, Any]:
+        operation = self.operations[number]
+        if "process" in operation:
+            code = operation["process"].wait()
+            return {"status_code": 200, "err": "", "metadata": {"return": code, "output": operation["output"]}}
+        return operation
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -88,9 +97,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if query != {"recursion": ["1"], "all-projects": ["true"]}:
             assert query == {"project": [PROJECT]}
         if url.path in self.server.logs:
-            self.reply(200, self.server.logs[url.path])
+            self.reply(200, self.server.logs[url.path].read_text())
+        elif "logs" in parts:
+            self.reply(404, "")
         elif parts[2] == "operations":
-            self.metadata(self.server.operations[int(parts[3])])
+            self.metadata(self.server.ended(int(parts[3])))
         else:
             self.metadata([*map(self.server.described, self.server.instances), {**OTHERS, "status": "Running"}])
 
@@ -131,6 +142,21 @@ def test_the_first_server_that_answers_runs_it(lxd: Lxd) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, "said\n", "complained\n")
     assert [name for name, command in lxd.executed if command[0] == "sh"] == ["k3s3"]
     assert lxd.logs == {}, "what a server has said may be secret"
+
+
+@pytest.mark.parametrize("folder", ["", "exec-output/"])
+def test_what_it_waits_for_is_told_while_it_waits(lxd: Lxd, tmp_path: Path, folder: str) -> None:
+    lxd.ready, lxd.recorded = {"k3s1"}, folder
+    which = [str(lxd.server_address), str(tmp_path / "servers"), "wait", "9", "dev.it"]
+    waits = f"echo begun >&2; until [ -e {tmp_path}/heard ]; do sleep 0.1; done; echo said; echo ended >&2"
+    command = [sys.executable, str(SCRIPTS / "on_server.py"), *which, "timeout", "30", "sh", "-c", waits]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
+        assert asking.stdout
+        assert asking.stderr
+        assert asking.stderr.readline() == "begun\n"
+        (tmp_path / "heard").touch()
+        assert (asking.stdout.read(), asking.stderr.read()) == ("said\n", "ended\n")
+    assert asking.returncode == 0
 
 
 def test_a_command_that_lxd_has_not_started_is_tried_again(lxd: Lxd) -> None:
