@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove snapshot tunnel up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down e2e demo bench bench-lab
 
 ## To begin
 
@@ -54,6 +54,10 @@ kubeconfig: setup
 # Out of it again; of a stack that is destroyed too.
 kubeconfig-remove: setup
 	@python -m scripts.kubeconfig $(STACK) --remove
+
+# An archive, here, of what a helper needs to see of STACK, searched for its secrets before it is written.
+support: setup
+	@python -m scripts.support $(STACK)
 
 # A snapshot of STACK's cluster, now: its name, in k3s.snapshots.folder of the host.
 snapshot: setup

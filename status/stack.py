@@ -63,6 +63,11 @@ class Stack:
 
 def read(name: str) -> Stack:
     """Errors: UnknownError."""
+    return stack_of(name, exported(name).get("resources") or [])
+
+
+def exported(name: str) -> dict[str, Any]:
+    """Its deployment, with what is secret in it. Errors: UnknownError."""
     command = ["pulumi", "stack", "export", "--show-secrets", "--stack", name, "--non-interactive"]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -70,7 +75,8 @@ def read(name: str) -> Stack:
         raise UnknownError(f"{command[0]}: {error}") from None
     if done.returncode:
         raise UnknownError(done.stderr.strip())
-    return stack_of(name, json.loads(done.stdout)["deployment"].get("resources") or [])
+    deployment: dict[str, Any] = json.loads(done.stdout)["deployment"]
+    return deployment
 
 
 def stack_of(name: str, resources: list[dict[str, Any]]) -> Stack:
