@@ -121,6 +121,7 @@ lint: python
 	go -C tools/actionlint tool actionlint
 	zizmor --offline --no-progress .github
 	python scripts/configuration_docs.py --check
+	python scripts/troubleshooting_docs.py --check
 
 # What this checkout does to the stack that the commit BASE brings up, simulated: what is replaced, does traffic stop.
 BASE ?= origin/main
