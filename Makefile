@@ -1,5 +1,5 @@
 # Everything works from a fresh clone: each target sets up what it still needs, inside the project.
-# STACK names the stack of preview, status, doctor, kubeconfig, up and destroy.
+# STACK names the stack that a command is about.
 STACK ?= dev
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/bin:$(PATH)
@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down e2e demo bench bench-lab
 
 ## To begin
 
@@ -34,6 +34,10 @@ python:
 # What STACK's configuration would create, on a throw-away stack: no account, no secret, no host.
 preview: setup
 	@python -m scripts.preview $(STACK)
+
+# What `up` would do to STACK: its preview, what is replaced, does traffic stop, the price by the month before and after.
+plan: setup
+	@python -m scripts.changes --of $(STACK)
 
 # The real thing, wherever `pulumi login` points, with the official plugins. It is held to the rules in policy/.
 up: setup

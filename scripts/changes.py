@@ -2,9 +2,10 @@
 
 usage: changes.py LOG     what a run has logged: PULUMI_DEBUG_COMMANDS=true pulumi preview --event-log LOG
        changes.py --on REF     what this checkout does to the stack `dev` that the commit REF brings up, simulated
+       changes.py --of STACK [PULUMI ARGUMENTS]     what `up` would do to a stack of yours
 
 The first line says what is created, changed, replaced and deleted, of what kind, whether a node or VM is among them and
-whether traffic stops; then come the cost, the names, and with --on the preview itself.
+whether traffic stops; then come the cost and the names. With --on the preview itself follows, with --of it comes first.
 """
 
 import json
@@ -21,7 +22,7 @@ from pathlib import Path
 from policy import kinds
 from policy.prices import AS_OF, MONTHLY
 from scripts import demo
-from scripts.preview import ROOT, run
+from scripts.preview import CACHE, POLICY, QUIET, ROOT, run
 
 SAID = {"create": "created", "update": "changed", "replace": "replaced", "delete": "deleted"}
 MACHINES = {kinds.LINODE: "VM", kinds.LXD_INSTANCE: "node"}
@@ -158,6 +159,22 @@ def on(ref: str) -> int:
     return code
 
 
+def of(stack: str, *arguments: str) -> int:
+    """Preview a stack that is there, and say it in short."""
+    CACHE.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="changes.", dir=CACHE) as folder:
+        log = Path(folder, "log")
+        command = ["pulumi", "preview", "--stack", stack, "--event-log", str(log), *POLICY, *arguments]
+        if not sys.stdout.isatty():
+            command += QUIET
+        path = os.pathsep.join([str(ROOT / "policy"), os.environ["PATH"]])
+        environment = os.environ | {"PULUMI_DEBUG_COMMANDS": "true", "PATH": path}
+        code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+        if code == 0:
+            print(f"\n{summary(log.read_text())}")
+    return code
+
+
 def lend(base: Path) -> None:
     """Give the other checkout our tools, and our Python packages if it names the same."""
     (base / ".cache").mkdir()
@@ -171,6 +188,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case ["--on", ref]:
             sys.exit(on(ref))
+        case ["--of", stack, *arguments]:
+            sys.exit(of(stack, *arguments))
         case [file]:
             print(summary(Path(file).read_text()))
         case _:
