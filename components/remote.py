@@ -14,7 +14,7 @@ from components.finalizer import Finalizer
 from lxd_resources.endpoint import SOCKETS
 
 SCRIPTS = Path(__file__).parent / "scripts"
-SHARED = ("alone.sh", "lib.sh")
+SHARED = ("alone.sh", "lib.sh", "awaited.py")
 """What of them is no script but part of every command."""
 MODULES = """import sys, types
 for name, text in {}.items():
@@ -155,8 +155,9 @@ class Script:
 
     def imported(self) -> str:
         package = {"components": "", "components.scripts": ""}
-        its = {f"components.scripts.{file.removesuffix('.py')}": (SCRIPTS / file).read_text() for file in self.uses}
-        return MODULES.format(package | its) if its else ""
+        files = ("awaited.py", *self.uses)
+        its = {f"components.scripts.{file.removesuffix('.py')}": (SCRIPTS / file).read_text() for file in files}
+        return MODULES.format(package | its)
 
 
 def api_endpoint(stack: str) -> str:

@@ -24,7 +24,7 @@ STEPS = {
         "lxd_resources/storage_pool.py",
     ],
     "The look at the host": ["preflight.sh", "components/preflight.py", "host_release.sh"],
-    "Any step": ["lib.sh", "alone.sh"],
+    "Any step": ["lib.sh", "alone.sh", "awaited.py"],
     "SSH keys": ["authorized_keys.sh", "ssh_key.sh", "ssh_key_remove.sh"],
     "Firewall": ["firewall.sh", "firewall_remove.sh"],
     "LXD and its instances": [
@@ -139,6 +139,8 @@ def in_python(path: Path) -> Iterator[str]:
         others: list[ast.AST] = [its.value for its in ast.walk(tree) if isinstance(its, ast.Expr)]
         others += [part for its in ast.walk(tree) if isinstance(its, ast.JoinedStr) for part in its.values]
         others += [its.left for its in ast.walk(tree) if isinstance(its, ast.Compare)]
+        calls = [its for its in ast.walk(tree) if isinstance(its, ast.Call)]
+        others += [part for its in calls if ast.unparse(its.func) == "awaited" for part in its.args]
         constants = [its.value for its in tree.body if isinstance(its, ast.Assign)]
         others += [its for node in constants if isinstance(node, ast.Constant | ast.Tuple) for its in ast.walk(node)]
         texts = (its for its in ast.walk(tree) if isinstance(its, ast.expr) and its not in others)

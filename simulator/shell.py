@@ -21,11 +21,13 @@ from typing import Any
 import yaml
 
 from components.cluster_identity import numbers
+from components.scripts import awaited
 from simulator import bgp, clock, memory
 from simulator.cluster import certificate, register, served, settle
 from simulator.inside import Inside
 from simulator.lxd_api import LxdApi
 
+vars(awaited).update(time=clock)
 SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
 SOCKET = "/var/lib/lxd/unix.socket"
 TIMED_OUT = 124

@@ -8,7 +8,8 @@ import ipaddress
 import json
 import subprocess
 import sys
-import time
+
+from components.scripts.awaited import awaited, words_of
 
 
 def load_balancers() -> dict[str, list[str]]:
@@ -48,21 +49,23 @@ def problem(seen: dict[str, list[str]], pool: ipaddress.IPv4Network, wanted: lis
 
 
 def main(seconds: float, pool: ipaddress.IPv4Network, wanted: list[str]) -> str:
-    end = time.monotonic() + seconds
-    while True:
+    seen: dict[str, list[str]] = {}
+
+    def missing() -> str:
         try:
-            seen = load_balancers()
-            said = problem(seen, pool, wanted)
+            found = load_balancers()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", "") or error).strip()
-        if not said:
-            for name in sorted(seen.keys() - set(wanted)):
-                if not seen[name]:
-                    print(f"{name}: no address; not of this stack, so not demanded", file=sys.stderr)
-            return json.dumps({name: seen[name][0] for name in sorted(seen) if seen[name]})
-        if time.monotonic() > end:
-            sys.exit(f"LoadBalancer addresses: not within {seconds:.0f} s; last seen: {said}")
-        time.sleep(2)
+            return words_of(error)
+        seen.clear()
+        seen.update(found)
+        return problem(seen, pool, wanted)
+
+    if said := awaited(seconds, "LoadBalancer addresses", missing):
+        sys.exit(f"LoadBalancer addresses: not within {seconds:.0f} s; last seen: {said}")
+    for name in sorted(seen.keys() - set(wanted)):
+        if not seen[name]:
+            print(f"{name}: no address; not of this stack, so not demanded", file=sys.stderr)
+    return json.dumps({name: seen[name][0] for name in sorted(seen) if seen[name]})
 
 
 if __name__ == "__main__":

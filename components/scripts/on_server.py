@@ -14,9 +14,10 @@ import signal
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
+
+from components.scripts.awaited import PAUSE, awaited, words_of
 
 READY = ["timeout", "10", "k3s", "kubectl", "get", "--raw", "/readyz", "--request-timeout=5s"]
 END = ["sh", "-c", 'read -r group _ <"/run/cilium-bgp.$0" && kill "$group"']
@@ -25,8 +26,6 @@ LONGEST = 86400
 UNSTARTED = "Failed to retrieve PID"
 """In LXD 5.0's error, seldom, when it has not even started a command: it is well to ask again."""
 ATTEMPTS = 3
-PAUSE = 2
-"""Seconds between two looks."""
 
 
 class Lxd(http.client.HTTPConnection):
@@ -128,7 +127,7 @@ def find(lxd: Lxd, servers: list[str]) -> tuple[Any, str, bool]:
         there = lxd.instances()
     except OSError as error:
         lxd.close()
-        return None, str(error), True  # nobody knows: wait for it
+        return None, words_of(error), True  # nobody knows: wait for it
     for name, _, address in (server.partition("=") for server in servers):
         instance = there.get(address)
         try:
@@ -153,21 +152,21 @@ def main(arguments: list[str]) -> int:
     paths, listed, without, seconds, key, *command = arguments
     path = next((path for path in paths.split(":") if Path(path).exists()), paths)
     lxd = Lxd(path)
-    end = time.monotonic() + float(seconds)
-    while True:
+    instance: Any = None
+
+    def missing() -> str:
+        nonlocal instance
         servers = Path(listed).read_text().split() if Path(listed).exists() else []
         instance, said, begun = find(lxd, servers)
-        if instance:
-            break
-        if without == "skip" and not begun:
-            return 0
-        if time.monotonic() > end:
-            silent = f"no server of the cluster answers within {float(seconds):.0f} s; last seen: {said}"
-            if without != "pass":
-                sys.exit(silent)
-            print(silent, file=sys.stderr)
-            return 0
-        time.sleep(PAUSE)
+        return "" if without == "skip" and not begun else said
+
+    if said := awaited(float(seconds), "a server of the cluster", missing):
+        silent = f"no server of the cluster answers within {float(seconds):.0f} s; last seen: {said}"
+        if without != "pass":
+            sys.exit(silent)
+        print(silent, file=sys.stderr)
+    if instance is None:
+        return 0
 
     def stop(*_: object) -> None:
         """What LXD has started is no child of this program."""

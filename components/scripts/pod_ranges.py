@@ -7,7 +7,8 @@ import ipaddress
 import json
 import subprocess
 import sys
-import time
+
+from components.scripts.awaited import awaited, words_of
 
 Ranges = dict[str, list[ipaddress.IPv4Network]]
 
@@ -24,19 +25,20 @@ def ranges() -> Ranges:
 
 
 def main(seconds: float, cluster: ipaddress.IPv4Network, wanted: list[str]) -> str:
-    end = time.monotonic() + seconds
-    while True:
+    seen: Ranges = {}
+
+    def missing() -> str:
         try:
-            seen = ranges()
-            missing = [node for node in wanted if not seen.get(node)]
-            said = f"no CiliumNode with spec.ipam.podCIDRs for {', '.join(missing)}" if missing else ""
+            found = ranges()
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", "") or error).strip()
-        if not said:
-            break
-        if time.monotonic() > end:
-            sys.exit(f"the pods' ranges: not within {seconds:.0f} s; last seen: {said}")
-        time.sleep(2)
+            return words_of(error)
+        seen.clear()
+        seen.update(found)
+        without = [node for node in wanted if not seen.get(node)]
+        return f"no CiliumNode with spec.ipam.podCIDRs for {', '.join(without)}" if without else ""
+
+    if said := awaited(seconds, "the pods' ranges", missing):
+        sys.exit(f"the pods' ranges: not within {seconds:.0f} s; last seen: {said}")
     # What stands there becomes a route of the host: nobody who may write a CiliumNode turns the host's traffic away.
     if foreign := [f"{node} {cidr}" for node in wanted for cidr in seen[node] if not cidr.subnet_of(cluster)]:
         sys.exit(

@@ -10,11 +10,12 @@ import ipaddress
 import json
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable
 from typing import Any
+
+from components.scripts.awaited import awaited, words_of
 
 # Through no proxy that the host may have for the internet.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -86,20 +87,20 @@ def problems(seen: dict[str, Any], addresses: dict[str, str], own: list[str]) ->
 
 
 def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], own: list[str], services: list[str]) -> str:
-    end = time.monotonic() + seconds
-    while True:
+    seen: dict[str, Any] = {}
+
+    def missing() -> str:
         try:
-            seen = look(nodes, addresses, services)
-            wrong = problems(seen, addresses, own)
+            seen.update(look(nodes, addresses, services))
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            wrong = [str(getattr(error, "stderr", "") or error).strip()]
-        if not wrong:
-            for said in unrouted(seen, addresses, sorted(addresses.keys() - set(own))):
-                print(f"{said}; not of this stack, so not demanded", file=sys.stderr)
-            return json.dumps(seen)
-        if time.monotonic() > end:
-            sys.exit(f"not proven within {seconds:.0f} s; last seen:\n" + "\n".join(wrong))
-        time.sleep(2)
+            return words_of(error)
+        return "\n".join(problems(seen, addresses, own))
+
+    if said := awaited(seconds, "the proof", missing):
+        sys.exit(f"not proven within {seconds:.0f} s; last seen:\n{said}")
+    for other in unrouted(seen, addresses, sorted(addresses.keys() - set(own))):
+        print(f"{other}; not of this stack, so not demanded", file=sys.stderr)
+    return json.dumps(seen)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import ipaddress
 import json
 import ssl
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from components.scripts.awaited import awaited
 
 
 def opener(url: str) -> urllib.request.OpenerDirector:
@@ -47,14 +48,13 @@ def problem(service: str, url: str, *, demanding: bool) -> str:
 
 
 def main(seconds: float, urls: dict[str, str], services: list[str]) -> str:
-    end = time.monotonic() + seconds
-    while True:
-        wrong = [said for name, url in urls.items() if (said := problem(name, url, demanding=name in services))]
-        if not wrong:
-            return json.dumps(urls)
-        if time.monotonic() > end:
-            sys.exit(f"exposed URLs: not within {seconds:.0f} s; last seen:\n" + "\n".join(wrong))
-        time.sleep(2)
+    def missing() -> str:
+        wrong = (problem(name, url, demanding=name in services) for name, url in urls.items())
+        return "\n".join(filter(None, wrong))
+
+    if said := awaited(seconds, "exposed URLs", missing):
+        sys.exit(f"exposed URLs: not within {seconds:.0f} s; last seen:\n{said}")
+    return json.dumps(urls)
 
 
 if __name__ == "__main__":

@@ -14,9 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from components.remote import SCRIPTS
-
 PROJECT = "cluster"
+PROGRAM = "components.scripts.on_server"
 # Somebody else's instance of the same name.
 OTHERS = {"name": "k3s1", "project": "default", "expanded_devices": {"eth0": {"type": "nic"}}}
 
@@ -131,7 +130,7 @@ def lxd(tmp_path: Path) -> Iterator[Lxd]:
 def ask(lxd: Lxd, *command: str, without: str = "wait", seconds: str = "1") -> "subprocess.CompletedProcess[str]":
     folder = Path(str(lxd.server_address)).parent
     which = [str(lxd.server_address), str(folder / "servers"), without, seconds, "dev.it"]
-    line = [sys.executable, str(SCRIPTS / "on_server.py"), *which, *command]
+    line = [sys.executable, "-m", PROGRAM, *which, *command]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -149,7 +148,7 @@ def test_what_it_waits_for_is_told_while_it_waits(lxd: Lxd, tmp_path: Path, fold
     lxd.ready, lxd.recorded = {"k3s1"}, folder
     which = [str(lxd.server_address), str(tmp_path / "servers"), "wait", "9", "dev.it"]
     waits = f"echo begun >&2; until [ -e {tmp_path}/heard ]; do sleep 0.1; done; echo said; echo ended >&2"
-    command = [sys.executable, str(SCRIPTS / "on_server.py"), *which, "timeout", "30", "sh", "-c", waits]
+    command = [sys.executable, "-m", PROGRAM, *which, "timeout", "30", "sh", "-c", waits]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as asking:
         assert asking.stdout
         assert asking.stderr
@@ -225,7 +224,7 @@ def test_what_may_be_mended_by_what_comes_next_is_no_obstacle(lxd: Lxd) -> None:
 def test_what_it_has_started_in_a_server_ends_with_it(lxd: Lxd, tmp_path: Path) -> None:
     lxd.ready = {"k3s1"}
     which = [str(lxd.server_address), str(tmp_path / "servers"), "wait", "9", "dev.it"]
-    asking = subprocess.Popen([sys.executable, SCRIPTS / "on_server.py", *which, "sleep", "3"])
+    asking = subprocess.Popen([sys.executable, "-m", PROGRAM, *which, "sleep", "3"])
     while not any(command == ["sleep", "3"] for _, command in lxd.executed):
         time.sleep(0.05)
     asking.terminate()

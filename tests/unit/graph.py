@@ -195,7 +195,7 @@ def taken_apart(command: str) -> Ran:
         _, aside, _, interpreter, _, text, *rest = rest
     if timeout != "timeout" or not alone[2].endswith((ROOT / "components/scripts/alone.sh").read_text()):
         raise ValueError(f"not bounded, or not alone: {words[:3]}")
-    if text == (ROOT / "components/scripts/on_server.py").read_text():
+    if text.endswith((ROOT / "components/scripts/on_server.py").read_text()):
         its = taken_apart(shlex.join(rest[5:]))
         return Ran(its.file, its.parameters, its.seconds, sudo, on_server=True, without=rest[2], aside=aside)
     if interpreter == "python3":  # which knows no name for a text that it is given; the text does

@@ -45,7 +45,9 @@ def test_the_whole_script_is_in_the_command_line_after_what_all_share(file: str)
     alone = ["sh", "-c", (SCRIPTS / "alone.sh").read_text(), "dev.it"]
     words = shlex.split(line)
     if file.endswith(".py"):
-        assert words == ["timeout", "-k", "10", "7", *alone, "python3", "-c", text, "a b", "c"]
+        assert words[:-3] == ["timeout", "-k", "10", "7", *alone, "python3", "-c"]
+        assert repr((SCRIPTS / "awaited.py").read_text()) in words[-3].removesuffix(text)
+        assert words[-3:] == [words[-3].removesuffix(text) + text, "a b", "c"]
     else:
         shared = (SCRIPTS / "lib.sh").read_text()
         assert words == ["timeout", "-k", "10", "7", *alone, "sh", "-c", shared + text, file, "a b", "c"]
@@ -91,7 +93,8 @@ def test_sudo_that_asks_nothing_for_any_user_but_root() -> None:
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of scripts that print their arguments and their standard input."""
     folder = tmp_path_factory.mktemp("scripts")
-    shutil.copy(SCRIPTS / "alone.sh", folder)
+    for file in ("alone.sh", "awaited.py"):
+        shutil.copy(SCRIPTS / file, folder)
     (folder / "lib.sh").write_text("set -eu\n")
     (folder / "echo.sh").write_text(f'python3 -c "{PRINT_ARGUMENTS}" "$0" "$@"\ncat\n')
     (folder / "echo.py").write_text(f'"""It.\n\nusage: echo.py WORD…\n"""\n{PRINT_ARGUMENTS}\n')
