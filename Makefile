@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down e2e demo bench bench-lab
+.PHONY: help setup python test chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down pictures e2e demo bench bench-lab
 
 ## To begin
 
@@ -87,6 +87,10 @@ lab: setup
 # Takes the lab away.
 lab-down: setup
 	@python -m lab.stack destroy
+
+# docs/status.svg and docs/doctor.svg, of the lab that is up.
+pictures: setup
+	@python -m scripts.pictures
 
 # The same, checked from outside in both modes, and taken down. STORY: which of its files, in their order.
 STORY ?= tests/e2e
