@@ -47,7 +47,11 @@ def test_a_token_in_a_log_is_gone_in_each_form(form: str) -> None:
     assert found == {"k3s-token outputs value": 1}
 
 
-@pytest.mark.parametrize("form", [KEY, json.dumps(KEY), KEY.splitlines()[2], base64.b64encode(KEY.encode()).decode()])
+@pytest.mark.parametrize(
+    "form",
+    [KEY, json.dumps(KEY), KEY.splitlines()[2], base64.b64encode(KEY.encode()).decode()],
+    ids=["whole", "escaped", "a line", "in base64"],
+)
 def test_a_private_key_is_gone_whole_or_a_line_of_it(form: str) -> None:
     text, found = REDACTION.of(f"before {form} after")
     assert not any(line in text for line in KEY.splitlines()[1:-1])
