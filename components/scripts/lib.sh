@@ -99,10 +99,22 @@ apt_install() {
         fail "$*: failed; its lines are above"
 }
 
-# spread NODE, on a server: where all pods of a ReplicaSet are on it, one moves first. A drain ends all of them at once.
+# spread NODE, on a server, before a drain, which ends all pods of a node at once: where all of a ReplicaSet are on it, one
+# moves first, and somebody is there to make what ends anew elsewhere.
 spread() {
+    await 90 "the cluster's controllers at work" controllers || :
     k3s kubectl cordon "$1" >&2 </dev/null || :
     await 60 "a pod of each ReplicaSet elsewhere than on $1" apart "$1" || : # there may be no room for it
+}
+# With a server that restarts their leader may go. Another one takes over after 15 s, and works a while after that; until
+# then what ends is replaced by nothing, and requests go on to it.
+controllers() {
+    lease() { k3s kubectl get lease -n kube-system kube-controller-manager --ignore-not-found -o 'jsonpath={.spec.acquireTime} {.spec.renewTime}'; }
+    before=$(lease) && sleep 3 && now=$(lease) || return 1
+    case $now in *Z\ *Z) ;; *) return 0 ;; esac # they elect no leader
+    age=$(($(date -ud "${now#* }" +%s) - $(date -ud "${now% *}" +%s)))
+    echo "their leader took over $age s ago$([ "$before" != "$now" ] || echo ', and is silent')"
+    [ "$before" != "$now" ] && [ "$age" -ge 30 ]
 }
 apart() {
     together=$(k3s kubectl get pods -A -o 'jsonpath={range .items[*]}{.metadata.namespace}|{.metadata.name}|{.spec.nodeName}|{.metadata.ownerReferences[?(@.kind=="ReplicaSet")].uid}|{.status.conditions[?(@.type=="Ready")].status}|{.metadata.deletionTimestamp}{"\n"}{end}' |

@@ -138,7 +138,7 @@ def test_pods_move_when_all_hear_of_it_and_are_ready_before_the_node_is_changed(
     assert done.returncode == 0, done.stderr
     assert machine.ran.count("systemctl show --property MainPID --value k3s") == 2
     asked = [line.split()[0] for line in machine.read("state/asked").splitlines()]
-    assert asked == ["get", "get", "annotate", "cordon", "get", "drain", "get", "get"]
+    assert asked == ["get", "get", "annotate", "get", "get", "cordon", "get", "drain", "get", "get"]
 
 
 def pods(*places: str, uid: str = "4f1c") -> str:
@@ -186,6 +186,31 @@ def test_pods_that_are_all_on_a_node_do_not_end_all_at_once(
         assert (body["kind"], body["metadata"]["namespace"]) == ("Eviction", "default")
         assert body["metadata"]["name"].startswith("fcdemo3-")
         assert asked.index("create") < asked.index("drain")
+
+
+@pytest.mark.parametrize("script", ["node_drain.sh", "node_remove.sh"])
+def test_pods_end_when_there_are_controllers_to_replace_them(machine: Machine, script: str) -> None:
+    """Whose leader has gone with a server, after which another one takes over, and begins to work."""
+    leader = ["10:00:00 11:00:00"] * 4 + ["11:00:15 11:00:17", "11:00:15 11:00:19", "11:00:15 11:00:46"]
+    for number, times in enumerate(leader, 1):
+        acquired, renewed = (f"2026-11-28T{time}.123456Z" for time in times.split())
+        machine.write(f"state/leases/{number}", f"{acquired} {renewed}")
+    machine.fake(
+        "k3s",
+        """case $* in
+        *" lease "*) echo . >>"$STATE/looks"; number=$(wc -l <"$STATE/looks")
+            cat "$STATE/leases/$number" 2>/dev/null || echo "2026-11-28T11:00:15Z 2026-11-28T11:01:$((number + 10))Z" ;;
+        *" nodes -l "*) echo node/k3s1 ;;
+        *" nodes "*) printf 'k3s1||True|\\nk3s2||True|\\n' ;;
+        *" node k3s2 "*" name") echo node/k3s2 ;;
+        *drain*) cp "$STATE/looks" "$STATE/drained" ;;
+        esac""",
+    )
+    processes(machine)
+    machine.hurry(5)
+    done = machine.run(script, "k3s2", "7")
+    assert done.returncode == 0, done.stderr
+    assert machine.read("state/drained").count(".") == 8, "the first look at one that works"
 
 
 def test_a_budget_that_refuses_is_left_to_the_drain(machine: Machine) -> None:
