@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.demo import DIAL
 from scripts.preview import POLICY, ROOT
 from tests.engine.world import World, needs_pulumi
 
@@ -13,6 +14,7 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 
 def test_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with World(tmp_path, monkeypatch) as stack:
+        monkeypatch.setenv("PYTHONPATH", str(DIAL))  # here the engine's Python processes are no forks
         monkeypatch.setenv("PATH", os.pathsep.join([str(ROOT / "policy"), os.environ["PATH"]]))
         done = stack.up(*POLICY)
         assert "cilium-bgp@v0.1.0 (local: policy)" in done.output

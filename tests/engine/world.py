@@ -1,5 +1,6 @@
 """A stack in a pretend world of its own: the real engine, the real program, SSH for real, all else in `simulator`."""
 
+import atexit
 import json
 import os
 import re
@@ -13,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Self
 
 import pytest
@@ -31,6 +34,7 @@ from simulator.shell import Shell
 from standin.serve import attached, serve
 
 SECONDS = 180
+FORKS = Path(__file__).parent / "forks"
 TOOLS = os.pathsep.join([str(Path(sys.executable).parent), str(ROOT / ".cache" / "bin")])
 PATH = os.pathsep.join([TOOLS, os.environ["PATH"]])
 CANARIES = {
@@ -66,9 +70,10 @@ class World:
 
     def __enter__(self) -> Self:
         # Of an engine that lives for seconds, collecting garbage and the log of its own take a fifth of the processor.
-        own = {"PATH": PATH, "PULUMI_SKIP_UPDATE_CHECK": "true", "GOGC": "400"}
+        own = {"PATH": PATH, "PULUMI_SKIP_UPDATE_CHECK": "true", "GOGC": "400", "FORKS": forks()}
         for name, value in {**world(self.folder), **own}.items():
             self.monkeypatch.setenv(name, value)
+        self.monkeypatch.setenv("PYTHONPATH", str(FORKS), prepend=os.pathsep)
         (self.folder / "home").mkdir()
         (self.folder / "home" / "logs").touch()  # no folder: it goes on without
         self.monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
@@ -243,12 +248,28 @@ class World:
             file.unlink()
 
 
+@cache
+def forks() -> str:
+    """Where to ask for forks of a process that is this one's."""
+    path = str(Path(mkdtemp()) / "forks")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
+        listening.bind(path)
+        listening.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "tests.engine.forks"], cwd=ROOT, stdin=listening.fileno()
+        )
+    atexit.register(process.wait)
+    atexit.register(process.kill)
+    return path
+
+
 def processes() -> set[str]:
     """Arguments of all processes that there are."""
     found = set()
     for process in Path("/proc").iterdir():  # not glob: that fails where a process ends while it looks
-        with suppress(OSError):  # it has ended, or is none
-            found.add((process / "cmdline").read_text(errors="replace"))
+        if process.name.isdigit():
+            with suppress(OSError):  # it has ended
+                found.add((process / "cmdline").read_text(errors="replace"))
     return found
 
 
