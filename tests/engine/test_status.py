@@ -22,6 +22,7 @@ from scripts.preview import ROOT
 from simulator import memory
 from simulator.host import new_key
 from status.__main__ import main
+from status.stack import Stack, read
 from tests.engine.world import World, needs_pulumi
 
 pytestmark = [pytest.mark.engine, needs_pulumi]
@@ -63,6 +64,17 @@ def test_a_stack_that_was_proven_is_well(stack: World, capsys: pytest.CaptureFix
     assert "default/fcdemo-service answers at 10.26.23.35" in said
     _, found = looked(capsys)
     assert [(layer["name"], layer["state"]) for layer in found["layers"]] == [(name, "well") for name in LAYERS]
+
+
+@pytest.fixture(scope="module")
+def state(stack: World) -> Stack:
+    return read(STACK)
+
+
+@pytest.fixture
+def known(state: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stack's state stays what it is whatever becomes of host and cluster: the engine, slow, tells it once."""
+    monkeypatch.setattr("status.__main__.read", lambda _: state)
 
 
 def faults(**kinds: Any) -> Wrong:
@@ -235,6 +247,7 @@ NAMED = [
 ]
 
 
+@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize(("wrong", "layer", "what", "fix"), NAMED)
 def test_what_is_wrong_is_named_with_what_to_do(
     stack: World, capsys: pytest.CaptureFixture[str], wrong: Wrong, layer: str, what: str, fix: str
@@ -249,6 +262,7 @@ def test_what_is_wrong_is_named_with_what_to_do(
     assert re.search(fix, found["layers"][at]["findings"][0]["fix"]), found["layers"][at]
 
 
+@pytest.mark.usefixtures("known")
 def test_a_service_without_an_address(stack: World, capsys: pytest.CaptureFixture[str]) -> None:
     with kubernetes(lambda state: state["objects"][FCDEMO].pop("status"))(stack), stack.fault(hang=[FCDEMO]):
         _, found = looked(capsys)
@@ -257,6 +271,7 @@ def test_a_service_without_an_address(stack: World, capsys: pytest.CaptureFixtur
     assert "is bgp.pool full?" in finding["fix"]
 
 
+@pytest.mark.usefixtures("known")
 def test_somebody_elses_service_is_told_and_not_demanded(stack: World, capsys: pytest.CaptureFixture[str]) -> None:
     def add(state: dict[str, Any]) -> None:
         theirs = json.loads(json.dumps(state["objects"][FCDEMO]))
