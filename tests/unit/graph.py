@@ -185,6 +185,7 @@ def name_of(urn: str) -> str:
     return urn.rpartition("::")[2]
 
 
+@lru_cache(1024)
 def taken_apart(command: str) -> Ran:
     """The parts of a command line of components/remote.py."""
     words = shlex.split(command)
