@@ -14,7 +14,8 @@ class Problem:
     """Other keys whose values the finding rests on."""
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.text}"
+        """In one line, whatever the value holds."""
+        return "".join(its if its.isprintable() else repr(its)[1:-1] for its in f"{self.key}: {self.text}")
 
     def rests_on(self, key: str) -> bool:
         """Whether that key's value, or one inside or around it, was looked at."""

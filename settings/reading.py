@@ -25,6 +25,7 @@ STAND_INS: dict[str, Any] = {"host": {"kind": "linode", "adminCidrs": ["192.0.2.
 
 KINDS = "Write kind: linode, or kind: existing."
 MISSING = {
+    "bucket": "missing; k3s would not know where to copy snapshots to. Write the name of the bucket.",
     "host": f"has no kind; there would be no machine to work on. {KINDS}",
     "nodes": "missing; there would be no cluster. Add one, e.g. k3s1: {role: server, address: 10.26.23.11}.",
     "adminCidrs": f"missing; {ADMIN_CIDRS}",

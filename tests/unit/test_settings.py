@@ -409,6 +409,10 @@ class TestAnyConfiguration:
             assert re.match(r"[^\n]+: [^\n]+$", message)
         assert values == before
 
+    def test_a_value_with_a_line_break_is_told_in_one_line(self) -> None:
+        (message,) = problems(BASE | {"k3s": {"clusterCidr": "10.42.0.0/16\n"}})
+        assert message.startswith("k3s.clusterCidr: 10.42.0.0/16\\n ")
+
     @FEW
     @given(st.integers(0, 255), st.integers(24, 32))
     def test_the_pool_that_a_message_proposes_is_accepted(self, start: int, prefix: int) -> None:
