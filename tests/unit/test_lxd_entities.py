@@ -132,7 +132,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(client, "REQUEST_SECONDS", 0.5)
     monkeypatch.setattr(transport, "CONNECT_SECONDS", 1)
-    monkeypatch.setattr(Provider, "seconds", 3.0)
+    monkeypatch.setattr(Provider, "seconds", 20.0)
     monkeypatch.setattr(instance, "STOP_SECONDS", 1)
 
 
@@ -205,7 +205,7 @@ INSTANCE = {
     "login_user": "ubuntu",
     "generation": 1.0,
     "wait_for": ["ipv4", "cloud-init", "ssh-host-key"],
-    "timeout_seconds": 3.0,
+    "timeout_seconds": 20.0,
 }
 SIMPLE: list[tuple[Provider, Json, tuple[str, str, str]]] = [
     (StoragePoolProvider(), POOL, ("storage-pools", "", "pool")),
@@ -856,7 +856,7 @@ def test_a_file_needs_its_folder(endpoint: Json) -> None:
 def test_an_address_is_not_another_one(endpoint: Json, api: LxdApi) -> None:
     """A running instance keeps the one that it was started with, whatever is configured since."""
     devices = {"root": ROOT, "eth0": {**ETH0, "ipv4.address": "10.26.23.11"}}
-    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices})
+    stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices, "timeout_seconds": 3.0})
     stack.create()
     stack.provider.update("", stack.outs, stack.inputs())
     api.entities["instances", "default", "k3s1"]["leases"]["eth0"] = "10.26.23.99"
