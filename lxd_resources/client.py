@@ -1,5 +1,6 @@
 """LXD's REST API for one thread, over a tunnel that may drop: pylxd's transport with deadlines of our own."""
 
+import re
 import time
 from typing import Any, Self
 from urllib.parse import quote, urlparse
@@ -13,9 +14,10 @@ REQUEST_SECONDS = 60.0
 """Longest time without an answer to one request; a dead tunnel is noticed sooner, by SSH's keepalive."""
 
 
-_PASSING = ("is busy running", "Failed decoding stream JSON")
+_PASSING = r"is busy running|Failed decoding stream JSON|simple streams server .*: file exists"
 """What LXD says of an instance that another operation works on; and of an image server's index, which it keeps in a
-file that it writes in place (LXD 5.0, simplestreams): who makes another instance meanwhile reads half of it."""
+file that it writes in place (LXD 5.0, simplestreams): who makes another instance meanwhile reads half of it, or makes
+its folder at the same time."""
 
 
 class Lxd:
@@ -164,7 +166,7 @@ class Lxd:
 def _refusal(error: object) -> LxdError | RetryError:
     """LXD's own words, or that it passes: see `_PASSING`."""
     line = _line(error)
-    return RetryError(line) if any(words in line for words in _PASSING) else LxdError(line)
+    return RetryError(line) if re.search(_PASSING, line) else LxdError(line)
 
 
 def _line(error: object) -> str:

@@ -17,14 +17,21 @@ from typing import Any, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 Json = dict[str, Any]
-How = Literal["refuse", "refuse-after", "drop", "hang", "slow", "lose", "break", "conflict", "busy", "half-read"]
+How = Literal[
+    "refuse", "refuse-after", "drop", "hang", "slow", "lose", "break", "conflict", "busy", "half-read", "unmade"
+]
 """500 without doing it; 500 after doing it; do it, then close the connection; never answer; an operation that is still
 running when first asked for; an operation that is forgotten; an operation that fails; 412; another operation runs;
-the image server's index is just being written."""
+the image server's index is just being written; the folder for it is just being made."""
 BEFORE = {
     "refuse": (500, "pretended failure"),
     "conflict": (412, "Precondition failed: pretended"),
     "busy": (400, 'Instance is busy running a "pretended" operation'),
+    "unmade": (
+        500,
+        'Failed to connect to simple streams server "https://cloud-images.ubuntu.com/releases/": '
+        "mkdir /var/cache/lxd/c75a7cef2922039c: file exists",
+    ),
     "half-read": (500, 'Failed decoding stream JSON from "streams/v1/index.json": unexpected end of JSON input'),
 }
 PUT_FIELDS = ("config", "devices", "profiles", "ports", "description")

@@ -978,8 +978,11 @@ def test_busy_instance_is_waited_for(endpoint: Json, api: LxdApi) -> None:
     assert api.entities["instances", "default", "k3s1"]["config"]["limits.cpu"] == "2"
 
 
-def test_an_image_servers_index_that_was_half_written_is_read_again(endpoint: Json, api: LxdApi) -> None:
-    api.fail("POST", "instances", "half-read", times=2)
+@pytest.mark.parametrize("how", ["half-read", "unmade"])
+def test_an_image_servers_index_that_another_instance_has_lxd_fetch_too_is_read_again(
+    endpoint: Json, api: LxdApi, how: How
+) -> None:
+    api.fail("POST", "instances", how, times=2)
     assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
 
 
