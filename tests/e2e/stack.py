@@ -10,6 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lab import machine as lab_machine
 from lab import programs, stack, store
 from tests.e2e import machine
@@ -63,6 +65,17 @@ class Fresh(Stack):
 
 def up(*options: str) -> None:
     assert stack.operate("up", "--yes", "--skip-preview", *options) == 0
+
+
+def set_value(root: str, *path: str, value: object) -> None:
+    """Another value in the stack's configuration."""
+    content = yaml.safe_load(stack.CONFIG.read_text())
+    inner = content["config"]
+    keys = [f"cilium-bgp:{root}", *path]
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
 def unchanged() -> None:

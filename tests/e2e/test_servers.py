@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import yaml
 
 from lab import programs, stack, store
 from tests.e2e import machine
@@ -22,6 +21,7 @@ from tests.e2e.stack import (
     bgp_routes,
     check_all,
     on_node,
+    set_value,
     unchanged,
     until,
     up,
@@ -140,9 +140,7 @@ def test_the_host_restarts(lab: Stack, asked: Gaps, capsys: pytest.CaptureFixtur
 
 
 def test_all_five_are_upgraded_and_no_request_fails(lab: Stack, capsys: pytest.CaptureFixture[str]) -> None:
-    content = yaml.safe_load(stack.CONFIG.read_text())
-    content["config"]["cilium-bgp:k3s"]["version"] = programs.K3S_NEXT
-    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
+    set_value("k3s", "version", value=programs.K3S_NEXT)
     started = time.monotonic()
     with Load(lab.fcdemo) as load:
         up()

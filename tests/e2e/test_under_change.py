@@ -11,10 +11,9 @@ import time
 from collections.abc import Collection, Iterator
 
 import pytest
-import yaml
 
 from lab import machine, stack, store
-from tests.e2e.stack import ADDRESSES, HOST, NODES, Gaps, Stack, check_all, on_node, unchanged, until, up
+from tests.e2e.stack import ADDRESSES, HOST, NODES, Gaps, Stack, check_all, on_node, set_value, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -40,22 +39,11 @@ def told(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
         print(f"{time.monotonic() - started:.0f} s, longest time without an answer: {gaps.longest:.1f} s", end=" ")
 
 
-def configured(root: str, *path: str, value: object) -> None:
-    """Another value in the stack's configuration."""
-    content = yaml.safe_load(stack.CONFIG.read_text())
-    inner = content["config"]
-    keys = [f"cilium-bgp:{root}", *path]
-    for key in keys[:-1]:
-        inner = inner[key]
-    inner[keys[-1]] = value
-    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-
-
 def configure(nodes: Collection[str] = tuple(NODES), **snapshots: str) -> None:
     """As the lab's stack is, with snapshots on the host. From the beginning: an LXD in a container brings no folder to
     an instance that runs; tests/lxd has one that does."""
     stack.configure("control-plane", nodes)
-    configured("k3s", "snapshots", value={"folder": SNAPSHOTS, **snapshots})
+    set_value("k3s", "snapshots", value={"folder": SNAPSHOTS, **snapshots})
 
 
 def born(node: str) -> str:
@@ -69,8 +57,8 @@ def all_well(nodes: Collection[str] = NODES) -> None:
 
 def test_an_agent_is_made_anew_of_another_image_though_the_run_is_cancelled() -> None:
     before = {node: born(node) for node in NODES}
-    configured("lxd", "image", value="ubuntu:24.04")
-    configured("nodes", "k3s3", "generation", value=2)
+    set_value("lxd", "image", value="ubuntu:24.04")
+    set_value("nodes", "k3s3", "generation", value=2)
     running = subprocess.Popen(
         stack.operation("up", "--yes", "--skip-preview"),
         cwd=store.REPOSITORY,
@@ -101,8 +89,8 @@ def test_a_node_moves_and_the_key_is_rotated(monkeypatch: pytest.MonkeyPatch) ->
     new = stack.RUN / "next_key"
     store.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", new])
     public, old = new.with_suffix(".pub").read_text().strip(), stack.KEY.with_suffix(".pub").read_text().split()[1]
-    configured("authorizedKeys", value=[public])
-    configured("nodes", "k3s3", "address", value="10.26.23.23")
+    set_value("authorizedKeys", value=[public])
+    set_value("nodes", "k3s3", "address", value="10.26.23.23")
     up()
     with monkeypatch.context() as moved:
         moved.setitem(NODES, "k3s3", "10.26.23.23")
@@ -111,7 +99,7 @@ def test_a_node_moves_and_the_key_is_rotated(monkeypatch: pytest.MonkeyPatch) ->
     for name in ("", ".pub"):
         (stack.RUN / f"next_key{name}").replace(stack.KEY.with_name(stack.KEY.name + name))
     configure()
-    configured("nodes", "k3s3", "generation", value=2)
+    set_value("nodes", "k3s3", "generation", value=2)
     up()
     all_well()
     keys = {node: on_node(node, "cat", "/home/ubuntu/.ssh/authorized_keys") for node in NODES}
@@ -124,7 +112,7 @@ def test_a_node_moves_and_the_key_is_rotated(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_only_server_is_made_anew() -> None:
     """With it the cluster, and all that the stack has put on it."""
     before = {node: born(node) for node in NODES}
-    configured("nodes", "k3s1", "generation", value=2)
+    set_value("nodes", "k3s1", "generation", value=2)
     up()
     all_well()
     after = {node: born(node) for node in NODES}

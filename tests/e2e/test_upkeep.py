@@ -15,7 +15,7 @@ import yaml
 from cryptography import x509
 
 from lab import images, machine, programs, stack
-from tests.e2e.stack import HOST, NODES, Load, Stack, check_all, on_node, unchanged, until, up
+from tests.e2e.stack import HOST, NODES, Load, Stack, check_all, on_node, set_value, unchanged, until, up
 
 pytestmark = pytest.mark.e2e
 
@@ -54,12 +54,6 @@ def configured(
     chart = programs.cilium_source(cilium) / stack.CHART
     content["config"]["cilium-bgp:cilium"] |= {"version": cilium, "chart": str(chart)}
     content["config"]["cilium-bgp:nodes"]["k3s2"]["generation"] = 2
-    stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-
-
-def set_config(root: str, key: str, value: object) -> None:
-    content = yaml.safe_load(stack.CONFIG.read_text())
-    content["config"].setdefault(f"cilium-bgp:{root}", {})[key] = value
     stack.CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
@@ -141,7 +135,7 @@ def be_refused(lab: Stack) -> None:
 def rotate_the_agents_token(lab: Stack) -> None:
     read = ("sed", "-n", 's/^ "token": "\\(.*\\)",*$/\\1/p', "/etc/rancher/k3s/config.yaml")
     before = {node: on_node(node, *read) for node in NODES}
-    set_config("k3s", "agentTokenGeneration", 2)
+    set_value("k3s", "agentTokenGeneration", value=2)
     up()
     after = {node: on_node(node, *read) for node in NODES}
     assert {node for node in NODES if before[node] != after[node]} == {"k3s2", "k3s3"}
