@@ -30,7 +30,7 @@ class BgpRouterArgs(TypedDict):
     """CIDR whose /32s are accepted. Ranges of pods come later, with `PodRoutes`."""
     hold_time_seconds: int
     """BGP hold time (RFC 4271 section 4.2), 0 or at least 3."""
-    keepalive_seconds: int
+    keepalive_time_seconds: int
     """BGP keepalive interval, normally a third of it."""
     restart_time_seconds: int | None
     """How long routes stay while a node's agent restarts (RFC 4724); None: not at all."""
@@ -69,7 +69,7 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             " neighbor NODES peer-group",
             f" neighbor NODES remote-as {args['node_asn']}",
             f" neighbor NODES password {password}",
-            f" neighbor NODES timers {args['keepalive_seconds']} {args['hold_time_seconds']}",
+            f" neighbor NODES timers {args['keepalive_time_seconds']} {args['hold_time_seconds']}",
             " neighbor NODES passive",
             " neighbor NODES graceful-restart-helper",
             *(f" neighbor {node} peer-group NODES" for node in args["nodes"]),

@@ -40,7 +40,7 @@ class CiliumArgs(TypedDict):
     """How Cilium is told of BGP."""
     bgp: Bgp
     hubble: HubbleValues
-    pod_cidr: str
+    cluster_cidr: str
     """Range of the pods; Cilium's own default would contain the bridge."""
     kube_proxy_replacement: bool
     envoy: bool
@@ -88,7 +88,7 @@ def chart_values(args: CiliumArgs, annotations: Mapping[str, pulumi.Input[str]])
         # With the chart's own checksums a changed setting reaches the agents, and what is beside them.
         "rollOutCiliumPods": True,
         "sctp": {"enabled": True},
-        "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": [args["pod_cidr"]]}},
+        "ipam": {"operator": {"clusterPoolIPv4PodCIDRList": [args["cluster_cidr"]]}},
         "hubble": {
             "enabled": hubble["enabled"],
             "metrics": {"enabled": list(hubble["metrics"])},

@@ -30,9 +30,9 @@ class Bgp(TypedDict):
     """TCP MD5 password (RFC 2385); a secret."""
     hold_time_seconds: int
     """BGP hold time (RFC 4271 section 4.2)."""
-    keepalive_seconds: int
+    keepalive_time_seconds: int
     """BGP keepalive interval; control-plane mode only."""
-    connect_retry_seconds: int
+    connect_retry_time_seconds: int
     """How long to wait before dialling again; control-plane mode only."""
     graceful_restart: bool
     """Whether routes survive an agent's restart (RFC 4724); control-plane mode only."""
@@ -82,9 +82,9 @@ def peer_config(bgp: Bgp) -> dict[str, Any]:
     """Spec of the CiliumBGPPeerConfig. Families are said: Cilium's default has IPv6, for which FRR would wait."""
     return {
         "timers": {
-            "connectRetryTimeSeconds": bgp["connect_retry_seconds"],
+            "connectRetryTimeSeconds": bgp["connect_retry_time_seconds"],
             "holdTimeSeconds": bgp["hold_time_seconds"],
-            "keepAliveTimeSeconds": bgp["keepalive_seconds"],
+            "keepAliveTimeSeconds": bgp["keepalive_time_seconds"],
         },
         "gracefulRestart": {
             "enabled": bgp["graceful_restart"],

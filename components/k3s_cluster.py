@@ -75,7 +75,7 @@ class K3sClusterArgs(TypedDict):
     """TCP port at both."""
     timeout_seconds: int
     """How long each node may take."""
-    drain_seconds: int
+    drain_timeout_seconds: int
     """How long a PodDisruptionBudget may hold up a node's drain."""
     agents_at_once: int
     """How many agents are changed at a time."""
@@ -247,13 +247,13 @@ class K3sCluster(pulumi.ComponentResource):
                 return servers.asking(script, f"{node}-{way}").within("node_aside.sh", [way, its.address])
 
             # On the other servers: a node is removed even if it is dead, and before another one of its name is made.
-            removed = aside("leave", "node_remove.sh", args["drain_seconds"], there)
+            removed = aside("leave", "node_remove.sh", args["drain_timeout_seconds"], there)
             removal = remote.finalizer(node, removed, args["host"], on(tokens, listening), subject=its.identity)
             # The change of a server may be what makes it answer again; an agent's needs one that does.
             leave = aside(
                 "leave",
                 "node_drain.sh",
-                args["drain_seconds"],
+                args["drain_timeout_seconds"],
                 replace(asked, without="pass") if role == "server" else asked,
             )
             back = aside("return", "node_joined.sh", limit, asked)

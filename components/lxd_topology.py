@@ -34,19 +34,19 @@ class LxdTopologyArgs(TypedDict):
     """The machine that all of this dies with, where the stack owns it."""
     project: str
     """LXD project; any but `default` is created and deleted."""
-    pool: str
+    storage_pool: str
     """Storage pool's name."""
-    pool_driver: str
+    storage_driver: str
     """Storage pool's driver, e.g. `dir`; overlayfs, which k3s uses, does not work on zfs."""
     bridge: str
     """Bridge's name, 15 characters at most."""
-    gateway: str
+    bridge_address: str
     """The bridge's own address with its prefix length, e.g. `10.26.23.1/24`."""
     dhcp_range: str
     """FIRST-LAST, apart from the nodes and the load balancer pool."""
     image: str
     """Image of the nodes: `ubuntu:22.04`, `images:debian/12`, `local:ALIAS`."""
-    user: str
+    login_user: str
     """The image's login user, e.g. `ubuntu`; has sudo without a password."""
     private_key: pulumi.Input[str]
     """SSH private key that the nodes accept; a secret."""
@@ -142,14 +142,19 @@ class LxdTopology(pulumi.ComponentResource):
             lxd = pulumi.Output.all(lxd, project.name).apply(lambda both: both[0])  # what follows is in it
 
         pool = StoragePool(
-            f"{name}-pool", lxd=lxd, name=args["pool"], driver=args["pool_driver"], adopt="if-equal", opts=child
+            f"{name}-pool",
+            lxd=lxd,
+            name=args["storage_pool"],
+            driver=args["storage_driver"],
+            adopt="if-equal",
+            opts=child,
         )
         bridge = Network(
             f"{name}-bridge",
             lxd=lxd,
             name=args["bridge"],
             config={
-                "ipv4.address": args["gateway"],
+                "ipv4.address": args["bridge_address"],
                 "ipv4.nat": "true",
                 "ipv4.dhcp.ranges": args["dhcp_range"],
                 "ipv6.address": "none",
@@ -175,7 +180,7 @@ class LxdTopology(pulumi.ComponentResource):
             else []
         )
         authorized = pulumi.Output.all(*args["authorized_keys"]).apply(lambda keys: "".join(f"{key}\n" for key in keys))
-        wanted = [args["image"], args["user"], args["pool"], args["project"]]
+        wanted = [args["image"], args["login_user"], args["storage_pool"], args["project"]]
         self.bridge = bridge.name
         self.nodes = {}
         turn: list[asyncio.Future[pulumi.Resource]] = []
@@ -196,7 +201,7 @@ class LxdTopology(pulumi.ComponentResource):
                 devices=devices,
                 # What cloud-init reads at the first boot cannot change later.
                 files={"~/.ssh/authorized_keys": authorized},
-                login_user=args["user"],
+                login_user=args["login_user"],
                 generation=its["generation"],
                 timeout_seconds=args["timeout_seconds"],
                 opts=pulumi.ResourceOptions.merge(

@@ -56,7 +56,7 @@ class Host(namespaces.Host):
             "nodes": ["10.26.23.11", "10.26.23.12"],
             "pool": "10.26.23.32/27",
             "hold_time_seconds": 90,
-            "keepalive_seconds": 30,
+            "keepalive_time_seconds": 30,
             "restart_time_seconds": None,
             **changes,
         }
@@ -228,7 +228,7 @@ def test_the_password_is_demanded_and_never_shown(host: Host) -> None:
         {"asn": 64513},
         {"node_asn": 64514},
         {"password": PASSWORD + "-2"},
-        {"keepalive_seconds": 3, "hold_time_seconds": 9},
+        {"keepalive_time_seconds": 3, "hold_time_seconds": 9},
     ]
     for change in changes:
         done = host.configure(**change)
@@ -292,7 +292,7 @@ def test_what_was_written_but_never_loaded_is_loaded_by_the_next_run(host: Host)
 
 
 def test_a_silent_nodes_routes_go_with_the_hold_time_and_a_restarting_agents_stay(host: Host) -> None:
-    done = host.configure(hold_time_seconds=3, keepalive_seconds=1, restart_time_seconds=8)
+    done = host.configure(hold_time_seconds=3, keepalive_time_seconds=1, restart_time_seconds=8)
     assert done.returncode == 0, done.stderr
     for number in (11, 12):
         host.node(number, **GRACEFUL)

@@ -16,7 +16,7 @@ ARGS: BgpRouterArgs = {
     "nodes": ["10.26.23.11", "10.26.23.12"],
     "pool": "10.26.23.32/27",
     "hold_time_seconds": 9,
-    "keepalive_seconds": 3,
+    "keepalive_time_seconds": 3,
     "restart_time_seconds": 30,
     "password": None,
 }

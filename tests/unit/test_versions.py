@@ -67,8 +67,8 @@ BGP: Bgp = {
     "announce_pod_cidr": True,
     "password": "secret",
     "hold_time_seconds": 3,
-    "keepalive_seconds": 1,
-    "connect_retry_seconds": 1,
+    "keepalive_time_seconds": 1,
+    "connect_retry_time_seconds": 1,
     "graceful_restart": True,
     "restart_time_seconds": 4095,
 }
