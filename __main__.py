@@ -23,6 +23,7 @@ from components.lxd_topology import LxdTopology
 from components.pod_routes import PodRoutes
 from components.preflight import Preflight
 from components.proof import Proof
+from components.remote import Connection
 
 FCDEMO = "default/fcdemo-service"
 HUBBLE = ("kube-system/hubble-relay", "kube-system/hubble-ui")
@@ -40,6 +41,7 @@ gateway, network = its.lxd.bridge.gateway, its.lxd.bridge.network
 snapshots = its.k3s.snapshots
 s3_keys = [pulumi.Output.secret(key) for key in (its.s3_access_key, its.s3_secret_key) if key]
 forwards = its.exposure.forwards if its.exposure.mode == "forward" else ()
+open_to = [str(cidr) for cidr in its.open_to]
 
 host: LinodeHost | ExistingHost
 if isinstance(its.host, settings.LinodeSettings):
@@ -56,7 +58,9 @@ if isinstance(its.host, settings.LinodeSettings):
             "private_key": private_key,
             "admin_cidrs": [str(cidr) for cidr in its.host.admin_cidrs],
             "api_port": its.k3s.api_port,
-            "open_ports": [forward.host_port for forward in forwards],
+            "open_ports": sorted({port for ports in its.load_balancers.values() for port in ports})
+            if open_to
+            else [forward.host_port for forward in forwards],
             "open_cidrs": [str(cidr) for cidr in its.exposure.cidrs],
             "protect": its.protect,
         },
@@ -99,6 +103,8 @@ firewall = Firewall(
         "gateway": str(gateway),
         "nodes": [str(node.address) for node in its.nodes.values()],
         "api_port": its.k3s.api_port,
+        "pool": str(its.bgp.pool),
+        "open_to": open_to,
     },
 )
 
@@ -157,6 +163,17 @@ router = BgpRouter(
         "keepalive_time_seconds": its.bgp.keepalive_time_seconds,
         "restart_time_seconds": its.bgp.restart_time_seconds if its.bgp.graceful_restart else None,
         "password": bgp_password,
+        "upstreams": {
+            name: {
+                "address": str(upstream.address),
+                "asn": upstream.asn,
+                "multihop": upstream.multihop,
+                "announce": upstream.announce,
+                "accept_default_route": upstream.accept_default_route,
+                "password": pulumi.Output.secret(password) if (password := its.upstream_passwords.get(name)) else None,
+            }
+            for name, upstream in its.bgp.upstreams.items()
+        },
     },
 )
 
@@ -310,6 +327,10 @@ proof = Proof(
         "server": cluster.control_plane,
         "nodes": {name: node.address for name, node in topology.nodes.items()},
         "pool": str(its.bgp.pool),
+        "upstreams": {
+            name: (str(upstream.address), str(its.bgp.pool) if upstream.announce == "pool" else "")
+            for name, upstream in its.bgp.upstreams.items()
+        },
         "services": list(its.load_balancers),
         "http": [FCDEMO] if fcdemo else [],
         "rests_on": [part.fingerprint for part in (host, firewall, router, cluster, cilium, pods, fcdemo) if part],
@@ -317,6 +338,7 @@ proof = Proof(
     },
 )
 
+client = its.exposure.client
 exposure = Exposure(
     "exposure",
     {
@@ -329,6 +351,16 @@ exposure = Exposure(
         "addresses": proof.load_balancer_ips,
         "ssh": host.ssh,
         "services": [service for service in its.load_balancers if service not in HUBBLE],
+        "shown": list(its.load_balancers),
+        "client": Connection(
+            host=client.address,
+            port=client.port,
+            user=client.user,
+            host_key=client.host_key,
+            private_key=private_key,
+        )
+        if client
+        else None,
         "forwards": [
             {"service": forward.service, "service_port": forward.service_port, "host_port": forward.host_port}
             for forward in forwards

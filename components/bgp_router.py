@@ -1,7 +1,7 @@
 """FRR on the host: the router that Cilium's agents peer with."""
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypedDict
 
 import pulumi
 
@@ -9,6 +9,23 @@ from components import remote
 from components.fingerprint import fingerprint
 from components.random_hex import RandomHex
 from components.remote import Connection, Script
+
+
+class UpstreamArgs(TypedDict):
+    """A router beyond the host, with an eBGP session of its own."""
+
+    address: str
+    """Its IPv4 address, which this router dials."""
+    asn: int
+    """Its autonomous system number, another one than the router's and the nodes'."""
+    multihop: int | None
+    """How many hops away it is at most; None: on a network of the host's own."""
+    announce: Literal["addresses", "pool"]
+    """What it is told: each /32 that the nodes announce, or the whole pool while they announce one."""
+    accept_default_route: bool
+    """Whether a default route is taken from it; nothing else ever is."""
+    password: pulumi.Input[str] | None
+    """TCP MD5 password (RFC 2385) shared with it, a secret; None: the session is not signed."""
 
 
 class BgpRouterArgs(TypedDict):
@@ -36,10 +53,17 @@ class BgpRouterArgs(TypedDict):
     """How long routes stay while a node's agent restarts (RFC 4724); None: not at all."""
     password: pulumi.Input[str] | None
     """TCP MD5 password (RFC 2385) shared with the nodes, a secret; None: one is made."""
+    upstreams: Mapping[str, UpstreamArgs]
+    """Routers that are told of the pool, by name."""
 
 
-def frr_conf(args: BgpRouterArgs, password: str) -> str:
-    """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing."""
+def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str, str]) -> str:
+    """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing; tells upstreams those
+    addresses and takes nothing, or a default route."""
+    pool, upstreams = args["pool"], args["upstreams"]
+    timers = f"{args['keepalive_time_seconds']} {args['hold_time_seconds']}"
+    whole = any(its["announce"] == "pool" for its in upstreams.values()) and not pool.endswith("/32")
+    told = {"addresses": f"{pool} ge 32 le 32", "pool": pool}
     return "\n".join(
         [
             "! Written by cilium-bgp. What was here before is in /var/lib/cilium-bgp/frr and comes back on destroy.",
@@ -47,7 +71,12 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             "log syslog informational",
             "service integrated-vtysh-config",
             "!",
-            *(f"ip prefix-list NODE-{node} seq 10 permit {args['pool']} ge 32 le 32" for node in args["nodes"]),
+            *(f"ip prefix-list NODE-{node} seq 10 permit {pool} ge 32 le 32" for node in args["nodes"]),
+            *(
+                f"ip prefix-list UPSTREAM-{name} seq 10 permit {told[its['announce']]}"
+                for name, its in upstreams.items()
+            ),
+            *(["ip prefix-list DEFAULT seq 10 permit 0.0.0.0/0"] if upstreams else []),
             "!",
             *(
                 line
@@ -56,6 +85,18 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             ),
             "route-map TO-NODES deny 10",
             "!",
+            *(
+                line
+                for name, its in upstreams.items()
+                for line in (
+                    f"route-map TO-{name} permit 10",
+                    f" match ip address prefix-list UPSTREAM-{name}",
+                    "!",
+                    f"route-map FROM-{name} {'permit' if its['accept_default_route'] else 'deny'} 10",
+                    " match ip address prefix-list DEFAULT",
+                    "!",
+                )
+            ),
             f"router bgp {args['asn']}",
             f" bgp router-id {args['address']}",
             " no bgp default ipv4-unicast",
@@ -69,15 +110,32 @@ def frr_conf(args: BgpRouterArgs, password: str) -> str:
             " neighbor NODES peer-group",
             f" neighbor NODES remote-as {args['node_asn']}",
             f" neighbor NODES password {password}",
-            f" neighbor NODES timers {args['keepalive_time_seconds']} {args['hold_time_seconds']}",
+            f" neighbor NODES timers {timers}",
             " neighbor NODES passive",
             " neighbor NODES graceful-restart-helper",
             *(f" neighbor {node} peer-group NODES" for node in args["nodes"]),
+            *(
+                f" neighbor {its['address']} {line}"
+                for name, its in upstreams.items()
+                for line in (
+                    f"remote-as {its['asn']}",
+                    f"description {name}",
+                    *([f"password {upstream_passwords[name]}"] if name in upstream_passwords else []),
+                    *([f"ebgp-multihop {its['multihop']}"] if its["multihop"] else []),
+                    f"timers {timers}",
+                )
+            ),
             " address-family ipv4 unicast",
             "  neighbor NODES activate",
             "  neighbor NODES soft-reconfiguration inbound",
             "  neighbor NODES route-map TO-NODES out",
             *(f"  neighbor {node} route-map NODE-{node} in" for node in args["nodes"]),
+            *(
+                f"  neighbor {its['address']} {line}"
+                for name, its in upstreams.items()
+                for line in ("activate", f"route-map TO-{name} out", f"route-map FROM-{name} in")
+            ),
+            *([f"  aggregate-address {pool}"] if whole else []),
             "  maximum-paths 64",
             "  maximum-paths ibgp 64",
             " exit-address-family",
@@ -105,7 +163,10 @@ class BgpRouter(pulumi.ComponentResource):
         given = args["password"]
         own = RandomHex(f"{name}-password", opts=pulumi.ResourceOptions(parent=self)).value if given is None else given
         self.password = pulumi.Output.secret(own)
-        conf = self.password.apply(lambda password: frr_conf(args, password))
+        signed = {name: its["password"] for name, its in args["upstreams"].items() if its["password"] is not None}
+        conf = pulumi.Output.all(self.password, pulumi.Output.from_input(signed)).apply(
+            lambda all_: frr_conf(args, *all_)
+        )
         configured = remote.run(
             f"{name}-frr",
             Script("frr.sh", [args["address"], args["bridge"]], seconds=600),

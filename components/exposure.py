@@ -25,7 +25,7 @@ class PortForward(TypedDict):
 
 
 class ExposureArgs(TypedDict):
-    mode: Literal["none", "ngrok", "forward"]
+    mode: Literal["none", "ngrok", "forward", "bgp"]
     connection: Connection
     """SSH to the host."""
     machine: pulumi.Resource | None
@@ -42,6 +42,10 @@ class ExposureArgs(TypedDict):
     """Services that get a line to type, of those in PORTS."""
     ssh: pulumi.Input[str]
     """The ssh command to the host."""
+    shown: Sequence[str]
+    """Services that `bgp` shows, at port 80."""
+    client: Connection | None
+    """Who asks them there; None: the host."""
     forwards: Sequence[PortForward]
     """What `forward` passes on."""
     ngrok_service: str
@@ -57,10 +61,10 @@ class ExposureArgs(TypedDict):
 
 
 class Exposure(pulumi.ComponentResource):
-    """ngrok on the host, ports of the host, or (`none`) just the lines to type."""
+    """ngrok on the host, ports of the host, the addresses themselves, or (`none`) just the lines to type."""
 
     urls: pulumi.Output[dict[str, str]]
-    """Public URL of each exposed Service, by "namespace/name"; known once it answers the host."""
+    """URL of each exposed Service, by "namespace/name"; known once it answers the host, or the client."""
     ssh_commands: dict[str, pulumi.Output[str]]
     """By "namespace/name": brings the Service's port 80 to its own of PORTS at localhost, whatever the mode."""
 
@@ -104,13 +108,16 @@ class Exposure(pulumi.ComponentResource):
                 urls[forward["service"]] = pulumi.Output.format(
                     "{0}://{1}:{2}", scheme, args["listen_address"], forward["host_port"]
                 )
+        if args["mode"] == "bgp":
+            for service in args["shown"]:
+                urls[service] = pulumi.Output.format("http://{0}", args["addresses"][service])
         self.urls = pulumi.Output.from_input(dict[str, str]())
         if urls:
             limit = args["timeout_seconds"]
             fetched = remote.run(
                 f"{name}-urls",
                 Script("urls.py", [str(limit), pulumi.Output.json_dumps(urls), *args["http"]], limit + 60),
-                args["connection"],
+                args["client"] or args["connection"],
                 pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=shown),
                 again=[args["rests_on"]],
             )

@@ -25,13 +25,17 @@ class FirewallArgs(TypedDict):
     """Addresses that may speak BGP."""
     api_port: int
     """TCP port of the Kubernetes API on the host, which the nodes join by."""
+    pool: str
+    """CIDR of the LoadBalancer addresses."""
+    open_to: Sequence[str]
+    """Networks beyond the host from which they may be asked."""
 
 
 class Firewall(pulumi.ComponentResource):
     """nftables and, where the host has them, iptables rules of the stack's own, now and at every boot.
 
-    From beyond the host nothing comes in to the bridge but answers and what the host itself forwards. BGP comes from
-    nodes alone. What nodes need is let through, whatever else the host's firewall drops.
+    From beyond the host nothing comes in to the bridge but answers, what the host itself forwards, and what is open to
+    somebody there. BGP comes from nodes alone. What nodes need is let through, whatever else the host's firewall drops.
     """
 
     rules: pulumi.Output[str]
@@ -44,7 +48,16 @@ class Firewall(pulumi.ComponentResource):
         rules = remote.run(
             f"{name}-rules",
             Script(
-                "firewall.sh", [args["bridge"], args["gateway"], str(args["api_port"]), *args["nodes"]], seconds=600
+                "firewall.sh",
+                [
+                    args["bridge"],
+                    args["gateway"],
+                    str(args["api_port"]),
+                    args["pool"],
+                    ",".join(args["open_to"]),
+                    *args["nodes"],
+                ],
+                seconds=600,
             ),
             args["connection"],
             pulumi.ResourceOptions(parent=self, deleted_with=args["machine"], depends_on=list(args["after"])),

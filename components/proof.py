@@ -24,6 +24,8 @@ class ProofArgs(TypedDict):
     """Address of each node that must have a session."""
     pool: str
     """CIDR of the LoadBalancer addresses."""
+    upstreams: Mapping[str, tuple[str, str]]
+    """Address of each router beyond the host, and the prefix that it must have been told; empty: each address."""
     services: Sequence[str]
     """Services of type LoadBalancer that must have an address, as "namespace/name"."""
     http: Sequence[str]
@@ -36,7 +38,7 @@ class ProofArgs(TypedDict):
 
 class Proof(pulumi.ComponentResource):
     """Every node's session Established, each of the stack's LoadBalancer addresses a route of the host's kernel, an
-    HTTP answer.
+    HTTP answer; and upstreams told of them.
 
     Asked of FRR, the kernel and the Service itself, on the host; what does not hold in time fails the `up`. A refresh
     that finds that the host was restarted makes the next `up` ask again.
@@ -45,7 +47,8 @@ class Proof(pulumi.ComponentResource):
     load_balancer_ips: pulumi.Output[dict[str, str]]
     """Address of every Service of type LoadBalancer, by "namespace/name"."""
     report: pulumi.Output[dict[str, Any]]
-    """`sessions`: state and number of prefixes by node; `routes`: next hops by address; `http`: status by Service."""
+    """`sessions`: state and number of prefixes by node; `upstreams`: state and what it was told by name; `routes`: next
+    hops by address; `http`: status by Service."""
     fingerprint: pulumi.Output[str]
     """Known once it is proven; another one when it was proven anew. A secret."""
 
@@ -69,10 +72,10 @@ class Proof(pulumi.ComponentResource):
             again=rests_on,
         )
         nodes = pulumi.Output.json_dumps(args["nodes"])
-        own = json.dumps(list(args["services"]))
+        own, beyond = json.dumps(list(args["services"])), json.dumps(args["upstreams"])
         proven = remote.run(
             f"{name}-routes",
-            Script("proof.py", [str(limit), nodes, addresses.stdout, own, *args["http"]], limit + 60),
+            Script("proof.py", [str(limit), nodes, beyond, addresses.stdout, own, *args["http"]], limit + 60),
             connection,
             on_host,
             again=rests_on,

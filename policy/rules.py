@@ -162,7 +162,7 @@ def data_protected(args: StackValidationArgs, report: ReportViolation) -> None:
 
 def pool_accepted(args: StackValidationArgs, report: ReportViolation) -> None:
     frr = [known(its.props, "stdin") or "" for its in args.resources if its.resource_type == COMMAND]
-    permitted = re.findall(r"^ip prefix-list \S+ seq \d+ permit (\S+)", "\n".join(frr), re.MULTILINE)
+    permitted = re.findall(r"^ip prefix-list NODE-\S+ seq \d+ permit (\S+)", "\n".join(frr), re.MULTILINE)
     accepted = sorted(map(IPv4Network, set(permitted)))
     for its in args.resources if accepted else ():
         for cidr in pools(its.resource_type, its.props):

@@ -16,7 +16,7 @@ ADMIN_CIDRS = (
     "the firewall would let nobody in, not even this program. Set the address you come from: "
     "pulumi config set --path 'cilium-bgp:host.adminCidrs[0]' \"$(curl -4fsS https://ifconfig.me)/32\""
 )
-SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey")
+SECRETS = ("sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey", "upstreamPasswords")
 """Secret root keys."""
 MISSING_SECRETS = {
     "sshPrivateKey": (
@@ -34,8 +34,10 @@ MISSING_SECRETS = {
 
 def problems(settings: Settings) -> Iterator[Problem]:
     """What is wrong with values that are fine one by one."""
-    for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _image, _k3s, _bgp, _cilium, _hubble):
+    for check in (_host, _networks, _pool, _dhcp_range, _nodes, _node_addresses, _image, _k3s, _bgp, _upstreams):
         yield from check(settings)
+    yield from _cilium(settings)
+    yield from _hubble(settings)
     yield from chart_values.problems(settings)
     yield from _downloads(settings)
     yield from _exposure(settings)
@@ -454,6 +456,79 @@ def _bgp(settings: Settings) -> Iterator[Problem]:
         )
 
 
+def _upstreams(settings: Settings) -> Iterator[Problem]:
+    bgp, networks = settings.bgp, {**_networks_of(settings), "bgp.pool": settings.bgp.pool}
+    owners: dict[IPv4Address, str] = {}
+    for name, its in bgp.upstreams.items():
+        key = f"bgp.upstreams.{name}"
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", name):
+            yield Problem(
+                key,
+                "not a name that FRR's configuration can hold: up to 40 letters, digits, '-' and '_', a letter first. "
+                f"Write {re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-0123456789')[:40] or 'lan'}.",
+            )
+        for other, where, why in (
+            (bgp.peer_asn, "bgp.peerAsn", "the session would be iBGP, by which nothing is passed on that came by iBGP"),
+            (bgp.local_asn, "bgp.localAsn", "it would find itself on the way, and refuse that as a loop"),
+        ):
+            if its.asn == other:
+                yield Problem(
+                    f"{key}.asn",
+                    f"{its.asn} is {where} too; {why} (RFC 4271). Set another localAsn and peerAsn here, e.g. "
+                    f"{next(asn for asn in count(64512) if asn not in (its.asn, bgp.peer_asn, bgp.local_asn))}.",
+                    (where,),
+                )
+                break
+        inside = next((f"{where} {network}" for where, network in networks.items() if its.address in network), None)
+        if inside:
+            wrong = f"in {inside}; an upstream is beyond the host"
+        elif isinstance(settings.host, ExistingSettings) and str(its.address) == settings.host.address:
+            wrong = "host.address too; the host's router is no upstream of its own"
+        elif its.address in owners:
+            wrong = f"{owners[its.address]}'s too; the router has one session with it"
+        else:
+            wrong = ""
+        owners.setdefault(its.address, key)
+        if wrong:
+            on = re.findall(r"[a-z0-9]+\.[\w.]+", wrong)
+            yield Problem(
+                f"{key}.address", f"{its.address} is {wrong}. Write the address that the host reaches it by.", tuple(on)
+            )
+    if bgp.upstreams and settings.exposure.mode != "bgp":
+        yield Problem(
+            "bgp.upstreams",
+            f"given, and exposure.mode is {settings.exposure.mode}; requests that they send here would be dropped. "
+            "Write exposure.mode: bgp, and exposure.cidrs, or remove them.",
+            ("exposure.mode",),
+        )
+    for name, password in settings.upstream_passwords.items():
+        if name not in bgp.upstreams:
+            known = ", ".join(bgp.upstreams) or "none"
+            yield Problem(
+                f"upstreamPasswords.{name}",
+                f"{name} is no upstream, so nothing would be signed with it. Known: {known}. Remove it: "
+                f"pulumi config rm --path cilium-bgp:upstreamPasswords.{name}",
+                ("bgp.upstreams",),
+            )
+        set_it = f"pulumi config set --secret --path cilium-bgp:upstreamPasswords.{name}"
+        yield from _password(f"upstreamPasswords.{name}", password, set_it)
+
+
+def _password(key: str, password: str, set_it: str) -> Iterator[Problem]:
+    if len(password.encode()) > 80:
+        yield Problem(
+            key,
+            f"has {len(password.encode())} bytes; TCP MD5 in Linux takes 80, and the router would refuse it. "
+            f"Set a shorter one: {set_it}",
+        )
+    if re.search(r"\s", password):
+        yield Problem(
+            key,
+            "has a blank or a line break in it (the end of a file, perhaps); the other side would not accept it. "
+            f"Set it without: {set_it}",
+        )
+
+
 def _cilium(settings: Settings) -> Iterator[Problem]:
     mode, release = settings.bgp.mode, settings.cilium.version
     cilium, kubernetes = versions.minor(release), versions.minor(settings.k3s.version)
@@ -601,20 +676,23 @@ def _metrics(settings: Settings) -> Iterator[Problem]:
 
 def _exposure(settings: Settings) -> Iterator[Problem]:
     exposure, services = settings.exposure, settings.load_balancers
+    of_the_modes = {
+        "cidrs": (exposure.cidrs, ("forward", "bgp")),
+        "client": (exposure.client, ("bgp",)),
+        "listenAddress": (exposure.listen_address, ("forward",)),
+        "forwards": (exposure.forwards, ("forward",)),
+    }
+    for key, (value, modes) in of_the_modes.items():
+        if value and exposure.mode not in modes:
+            yield Problem(
+                f"exposure.{key}",
+                f"given, and exposure.mode is {exposure.mode}; it would have no effect. "
+                f"Write exposure.mode: {' or '.join(modes)}, or remove {key}.",
+                ("exposure.mode",),
+            )
+    if exposure.mode == "bgp":
+        yield from _exposure_by_bgp(settings)
     if exposure.mode != "forward":
-        given = (
-            ("cidrs", exposure.cidrs),
-            ("listenAddress", exposure.listen_address),
-            ("forwards", exposure.forwards),
-        )
-        for key, values in given:
-            if values:
-                yield Problem(
-                    f"exposure.{key}",
-                    f"given, and exposure.mode is {exposure.mode}; nothing would be forwarded. "
-                    f"Write exposure.mode: forward, or remove {key}.",
-                    ("exposure.mode",),
-                )
         if exposure.mode == "ngrok" and not settings.fcdemo.enabled:
             yield Problem(
                 "exposure.mode",
@@ -696,6 +774,39 @@ def _exposure(settings: Settings) -> Iterator[Problem]:
         taken.setdefault(forward.host_port, f"{key}'s")
 
 
+def _exposure_by_bgp(settings: Settings) -> Iterator[Problem]:
+    exposure = settings.exposure
+    if not settings.bgp.upstreams:
+        yield Problem(
+            "bgp.upstreams",
+            "empty, and exposure.mode is bgp; nobody beyond the host would learn an address. Add the router of your "
+            "network, e.g. lan: {address: 192.168.1.1, asn: 65000}, or write exposure.mode: none.",
+            ("exposure.mode",),
+        )
+    networks = [cidr for cidr in exposure.cidrs if isinstance(cidr, IPv4Network)]
+    if not networks:
+        yield Problem(
+            "exposure.cidrs",
+            f"{'IPv6 only' if exposure.cidrs else 'empty'}, and exposure.mode is bgp, with addresses of IPv4; the "
+            "host's firewall would let nobody in. Add the networks that may come, e.g. [192.168.1.0/24].",
+            ("exposure.mode",),
+        )
+        return
+    if exposure.client is None:
+        return
+    try:
+        address = IPv4Address(exposure.client.address)
+    except ValueError:
+        return
+    if not any(address in network for network in networks):
+        yield Problem(
+            "exposure.client.address",
+            f"{address} is in none of exposure.cidrs; the host's firewall would drop what it asks, and the proof would "
+            f"fail. Add {address}/32 to them.",
+            ("exposure.cidrs",),
+        )
+
+
 def _listen_address(settings: Settings) -> Iterator[Problem]:
     host, key, listen = settings.host, "exposure.listenAddress", settings.exposure.listen_address
     if isinstance(host, LinodeSettings):
@@ -737,15 +848,11 @@ def _secrets(settings: Settings) -> Iterator[Problem]:
             yield Problem(
                 "sshPrivateKey", f"{problem}, then pulumi config set --secret cilium-bgp:sshPrivateKey < FILE"
             )
-    password = settings.bgp_password
-    if password and len(password.encode()) > 80:
-        yield Problem(
-            "bgpPassword",
-            f"has {len(password.encode())} bytes; TCP MD5 in Linux takes 80, and the router would refuse it. "
-            "Set a shorter one: pulumi config set --secret cilium-bgp:bgpPassword",
-        )
+    if settings.bgp_password:
+        set_it = "pulumi config set --secret cilium-bgp:bgpPassword"
+        yield from _password("bgpPassword", settings.bgp_password, set_it)
     keys = {"s3AccessKey": settings.s3_access_key, "s3SecretKey": settings.s3_secret_key}
-    for key, secret in {"bgpPassword": password, "ngrokAuthtoken": settings.ngrok_authtoken, **keys}.items():
+    for key, secret in {"ngrokAuthtoken": settings.ngrok_authtoken, **keys}.items():
         if secret and re.search(r"\s", secret):
             yield Problem(
                 key,

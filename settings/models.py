@@ -26,6 +26,7 @@ from settings.values import (
     DhcpRange,
     Generation,
     HoldTime,
+    Hops,
     HostAddress,
     HostFolder,
     HostKey,
@@ -36,12 +37,14 @@ from settings.values import (
     LinodeLabel,
     LxdImage,
     NodeAddress,
+    Passwords,
     PodCidr,
     Pool,
     PoolName,
     Port,
     ProjectName,
     RestartTime,
+    RouterAddress,
     Schedule,
     Seconds,
     ServiceCidr,
@@ -218,6 +221,23 @@ class K3sSettings(_Model):
     snapshots: SnapshotSettings = SnapshotSettings()
 
 
+class UpstreamSettings(_Model):
+    """A router beyond the host, by its name, with an eBGP session of its own: the LAN's, or a data centre's."""
+
+    address: RouterAddress
+    """Its IPv4 address, which the host's router dials."""
+    asn: Asn
+    """Its autonomous system number, another one than `localAsn` and `peerAsn`."""
+    multihop: Hops | None = None
+    """How many hops away it is at most. `null`: on a network of the host's own."""
+    announce: Literal["addresses", "pool"] = "addresses"
+    """`addresses`: it is told those that Services have, /32 by /32. `pool`: the whole pool, while one of them has one.
+    Nothing else."""
+    accept_default_route: bool = False
+    """Take a default route from it; anything else that it tells is refused. A default route that the host has by itself
+    goes before it."""
+
+
 class BgpSettings(_Model):
     """The sessions between Cilium on the nodes and the router on the host."""
 
@@ -244,6 +264,8 @@ class BgpSettings(_Model):
     restart_time_seconds: RestartTime = 30
     """With `gracefulRestart`: how long they are kept, longer than an agent takes to start. A node that went silent is
     no restart: its routes go with the hold time."""
+    upstreams: dict[str, UpstreamSettings] = {}
+    """Routers beyond the host that are told where the pool is, with `exposure.mode` bgp."""
 
 
 class CiliumSettings(_Model):
@@ -307,13 +329,30 @@ class ForwardSettings(_Model):
     """TCP port of the host."""
 
 
+class ClientSettings(_Model):
+    """A machine beyond the host, with python3, that `sshPrivateKey` enters: root, or a user with sudo that asks no
+    password."""
+
+    address: HostAddress
+    """IP address or DNS name that SSH dials."""
+    port: Port = 22
+    """TCP port of its SSH server."""
+    user: UserName = "root"
+    """Login user."""
+    host_key: HostKey
+    """Its public SSH host key, `TYPE BASE64`; any other key is refused. From `ssh-keyscan`."""
+
+
 class ExposureSettings(_Model):
     """How Services are reached from beyond the host."""
 
-    mode: Literal["none", "ngrok", "forward"] = "none"
-    """`none`: ready-made `ssh -L` lines. `ngrok`: public URL of default/fcdemo-service:80. `forward`: host ports."""
+    mode: Literal["none", "ngrok", "forward", "bgp"] = "none"
+    """`none`: ready-made `ssh -L` lines. `ngrok`: public URL of default/fcdemo-service:80. `forward`: host ports.
+    `bgp`: their own addresses, which `bgp.upstreams` are told."""
     cidrs: tuple[AllowedCidr, ...] = ()
-    """Networks that may reach the forwarded ports. Forward mode on a Linode only."""
+    """Networks that may reach the addresses in bgp mode, or the forwarded ports of a Linode."""
+    client: ClientSettings | None = None
+    """Who asks the addresses in bgp mode, to prove them. `null`: the host itself, which has them anyway."""
     listen_address: NodeAddress | None = None
     """The host's own IPv4 address at which forwarded ports listen. `null`: `host.address`, or the Linode's. Forward
     mode only."""
@@ -356,6 +395,9 @@ class Settings(_Model):
     """Name of the key for `k3s.snapshots.s3`, which requires it."""
     s3_secret_key: str | None = Field(None, repr=False, exclude=True)
     """Its secret half."""
+    upstream_passwords: Passwords = Field({}, repr=False, exclude=True)
+    """TCP MD5 passwords by the name in `bgp.upstreams`, 1 to 80 bytes each; without one the session is not signed. Set
+    with `--path`."""
     _chart_values_secret: bool = PrivateAttr(False)
 
     @property
@@ -383,6 +425,12 @@ class Settings(_Model):
             "default/fcdemo-service": ((80,), self.fcdemo.enabled),
         }
         return {name: ports for name, (ports, wanted) in services.items() if wanted}
+
+    @property
+    def open_to(self) -> tuple[IPv4Network, ...]:
+        """Networks beyond the host that may ask the pool's addresses."""
+        by_bgp = self.exposure.mode == "bgp"
+        return tuple(cidr for cidr in self.exposure.cidrs if by_bgp and isinstance(cidr, IPv4Network))
 
     def _shown(self, part: str, wanted: bool) -> bool:
         """Whether that part of Hubble has a Service of type LoadBalancer; what `cilium.values` say wins."""

@@ -16,5 +16,8 @@ def arguments(its: Settings) -> list[str]:
         its.lxd.storage_pool.driver,
         str(its.k3s.api_port),
         str(len(its.servers)),
+        ",".join(
+            f"{name}={upstream.address}" for name, upstream in its.bgp.upstreams.items() if upstream.multihop is None
+        ),
         *its.nodes,
     ]

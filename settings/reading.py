@@ -3,7 +3,6 @@
 import copy
 import difflib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -30,7 +29,12 @@ MISSING = {
     "nodes": "missing; there would be no cluster. Add one, e.g. k3s1: {role: server, address: 10.26.23.11}.",
     "adminCidrs": f"missing; {ADMIN_CIDRS}",
     "role": "missing; the node would run nothing. Write server or agent.",
-    "address": "missing; DHCP would choose, and the node could move. Write a free address of lxd.bridge.address.",
+    "nodes.NAME.address": (
+        "missing; DHCP would choose, and the node could move. Write a free address of lxd.bridge.address."
+    ),
+    "bgp.upstreams.NAME.address": "missing; there would be nobody to tell. Write the router's address.",
+    "asn": "missing; the router would refuse the session. Write the autonomous system number that it has.",
+    "exposure.client.address": "missing; there would be nobody to ask. Write the client's address or name.",
     "service": "missing; the port would lead nowhere. Write namespace/name, e.g. default/fcdemo-service.",
     "servicePort": "missing; the forward would lead nowhere. Write the Service's port, e.g. 80.",
     "hostPort": "missing; the forward would begin nowhere. Write a port of the host, e.g. 8080.",
@@ -158,13 +162,12 @@ def _repair(raw: dict[str, Any], error: ErrorDetails) -> set[str]:
 def _text(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
     """What is wrong at one place, in our words."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
-    name = str(error["loc"][-1])
     shown = json.dumps(value, default=str) if len(str(value)) < 60 else f"{json.dumps(value, default=str)[:57]}…"
     match kind:
         case "refused":
             text = str(context["text"])
         case "missing":
-            text = _missing(name, raw)
+            text = _missing(_location(error), raw)
         case "extra_forbidden":
             text = _unknown(error, raw)
         case "union_tag_not_found" if isinstance(value, dict):
@@ -196,15 +199,16 @@ def _text(error: ErrorDetails, raw: Mapping[str, Any]) -> str:
     return text
 
 
-def _missing(name: str, raw: Mapping[str, Any]) -> str:
+def _missing(location: Location, raw: Mapping[str, Any]) -> str:
+    *parents, name = location
     if name != "hostKey":
-        return MISSING[name]
-    host = {"address": "127.0.0.1", "port": 22} | raw["host"]
-    port = "" if str(host["port"]) == "22" else f" -p {host['port']}"
+        return MISSING.get(_pattern(location)) or MISSING[str(name)]
+    machine = {"address": "127.0.0.1", "port": 22} | _at(raw, parents)
+    port = "" if str(machine["port"]) == "22" else f" -p {machine['port']}"
     return (
-        f"missing; whoever answers at {host['address']} would be believed. Ask for it, compare it with "
+        f"missing; whoever answers at {machine['address']} would be believed. Ask for it, compare it with "
         "/etc/ssh/ssh_host_ed25519_key.pub on the machine, and set it: "
-        f"ssh-keyscan -t ed25519{port} {host['address']}; pulumi config set --path cilium-bgp:host.hostKey "
+        f"ssh-keyscan -t ed25519{port} {machine['address']}; pulumi config set --path cilium-bgp:{_key(location)} "
         "'ssh-ed25519 AAAA…'"
     )
 
@@ -245,7 +249,11 @@ def _meant(error: ErrorDetails, raw: Mapping[str, Any]) -> list[str]:
     given = _at(raw, parents)
     alike = {_folded(key): key for key in _siblings(error) if key not in given}
     name = str(name)
-    elsewhere = [f"{path}.{name}" for path, model in sections() if path not in ("", "host") and name in keys(model)]
+    elsewhere = [
+        f"{path}.{name}"
+        for path, model in sections()
+        if path not in ("", "host", "exposure.client") and name in keys(model)
+    ]
     if elsewhere and _folded(name) not in alike:
         return elsewhere
     return [_key((*parents, alike[close])) for close in difflib.get_close_matches(_folded(name), alike, n=1)]
@@ -259,8 +267,16 @@ def _siblings(error: ErrorDetails) -> list[str]:
     head, *rest = error["loc"][:-1] or ("",)
     if head == "host":
         return list(keys(LinodeSettings if rest == ["linode"] else ExistingSettings))
-    path = "nodes.NAME" if head == "nodes" else re.sub(r"\[\d+\]", "[N]", _key((head, *rest)))
-    return list(keys(dict(sections())[path]))
+    return list(keys(dict(sections())[_pattern((head, *rest))]))
+
+
+def _pattern(location: Location) -> str:
+    """The key with what stands for any name and number in it, as `sections` writes them."""
+    known, path = dict(sections()), ""
+    for part in location:
+        its = "NAME" if f"{path}.NAME" in known else part
+        path = f"{path}[N]" if isinstance(part, int) else f"{path}.{its}".removeprefix(".")
+    return path
 
 
 def _at(raw: Any, location: Iterable[str | int]) -> Any:

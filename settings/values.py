@@ -87,21 +87,21 @@ def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
     return read
 
 
-def _address4(value: object) -> IPv4Address:
-    try:
-        return IPv4Address(str(value))
-    except ValueError:
-        meant = str(value).partition("/")[0]
-        if "/" in str(value) and _is_ipv4(meant):
+def _address4(consequence: str, example: str) -> Callable[[object], IPv4Address]:
+    def read(value: object) -> IPv4Address:
+        try:
+            return IPv4Address(str(value))
+        except ValueError:
+            meant = str(value).partition("/")[0]
+            if "/" in str(value) and _is_ipv4(meant):
+                raise refusal(
+                    f"{value} has a prefix length; an address stands alone here. Write {meant}.", meant
+                ) from None
             raise refusal(
-                f"{value} has a prefix length; an address stands alone here, the bridge gives the network. Write "
-                f"{meant}.",
-                meant,
+                f"{value} is not an IPv4 address; {consequence}. Write four numbers of 0 to 255, like {example}."
             ) from None
-        raise refusal(
-            f"{value} is not an IPv4 address; the node could not have it. "
-            "Write four numbers of 0 to 255, like 10.26.23.11."
-        ) from None
+
+    return read
 
 
 def _is_ipv4(value: str) -> bool:
@@ -382,6 +382,20 @@ _container_image = _like(
 )
 
 
+def _passwords(value: object) -> object:
+    """As Pulumi gives a secret map: its JSON."""
+    try:
+        found = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(its, str) for its in found.values()):
+        raise refusal(
+            "is no map of passwords by the upstream's name, so no session could be signed with it. Set each by itself: "
+            "pulumi config set --secret --path cilium-bgp:upstreamPasswords.NAME"
+        )
+    return found
+
+
 def _host_key(value: str) -> str:
     words = value.split()
     place = next((i for i, word in enumerate(words) if word in HOST_KEY_TYPES), None)
@@ -450,6 +464,7 @@ Kept = Annotated[int, AfterValidator(_bounded(1, None, "a number of snapshots to
 TimerSeconds = Annotated[
     int, AfterValidator(_bounded(1, 65535, "a BGP timer in seconds; Cilium and the router would refuse it"))
 ]
+Hops = Annotated[int, AfterValidator(_bounded(1, 255, "a number of hops; packets live for 255 at most"))]
 RestartTime = Annotated[
     int, AfterValidator(_bounded(1, 4095, "a restart time in seconds (RFC 4724: 12 bits); Cilium would refuse it"))
 ]
@@ -462,7 +477,8 @@ ServiceCidr = Annotated[IPv4Network, PlainValidator(_network4("Services would ge
 AllowedCidr = Annotated[
     IPv4Network | IPv6Network, PlainValidator(_network("The firewall would let in addresses you did not mean."))
 ]
-NodeAddress = Annotated[IPv4Address, PlainValidator(_address4)]
+NodeAddress = Annotated[IPv4Address, PlainValidator(_address4("the node could not have it", "10.26.23.11"))]
+RouterAddress = Annotated[IPv4Address, PlainValidator(_address4("no router could be dialled there", "192.168.1.1"))]
 BridgeAddress = Annotated[IPv4Interface, PlainValidator(_bridge_address)]
 DhcpRange = Annotated[AddressRange, PlainValidator(_address_range)]
 K3sVersion = Annotated[str, AfterValidator(_k3s_version)]
@@ -486,5 +502,6 @@ BucketEndpoint = Annotated[str, AfterValidator(_endpoint)]
 BucketFolder = Annotated[str, AfterValidator(_prefix)]
 Schedule = Annotated[str, AfterValidator(_cron)]
 HostKey = Annotated[str, AfterValidator(_host_key)]
+Passwords = Annotated[dict[str, str], BeforeValidator(_passwords)]
 AuthorizedKey = Annotated[str, AfterValidator(_authorized_key)]
 HubbleMetric = Annotated[str, AfterValidator(_metric)]

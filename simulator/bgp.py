@@ -69,6 +69,23 @@ def router(conf: str) -> Router | None:
     )
 
 
+def told(conf: str, routes: set[str]) -> dict[str, list[str]]:
+    """By the address of each upstream: what it is told of these routes, by the prefix-list of its route-map."""
+    names = dict(re.findall(r"^ neighbor (\S+) description (\S+)", conf, re.MULTILINE))
+    lists = dict(re.findall(r"^ip prefix-list UPSTREAM-(\S+) seq 10 permit (.+)$", conf, re.MULTILINE))
+    whole = set(re.findall(r"^  aggregate-address (\S+)", conf, re.MULTILINE)) if routes else set()
+    pools = {name: its.partition(" ")[0] for name, its in lists.items()}
+    return {
+        address: sorted(
+            route
+            for route in routes | whole
+            if (ipaddress.IPv4Network(route).prefixlen == 32 if "ge 32" in lists[name] else route == pools[name])
+            if ipaddress.IPv4Network(route).subnet_of(ipaddress.IPv4Network(pools[name]))
+        )
+        for address, name in names.items()
+    }
+
+
 def nodes_side(objects: Mapping[str, Json], values: Mapping[str, Any]) -> Side | None:
     """What the agents are told, as the release's values say by bgp-config or by the control plane's kinds; None where
     it is not complete."""

@@ -3,8 +3,8 @@
 Each answers what its script prints, from what the scripts before it left (host.json, see `memory`), and fails as the
 script would where that is missing. A fault's KEY is SCRIPT or NODE/SCRIPT, e.g. `frr.sh` or `k3s2/k3s_install.sh`: it
 fails with the message, or hangs until its own `timeout` ends it. Failing `installer` is k3s's; hanging k3s2/unit never
-becomes active, k3s2/join never joins, k3s2/session never establishes. Failing "frr" is a bgpd that does not run,
-failing "endpoint" an endpoint of the API that passes nothing on.
+becomes active, k3s2/join never joins, k3s2/session never establishes, nor does upstream/ADDRESS. Failing "frr" is a
+bgpd that does not run, failing "endpoint" an endpoint of the API that passes nothing on.
 """
 
 import importlib.util
@@ -150,10 +150,11 @@ class Shell:
             state.pop("ssh_key", None)
         return ""
 
-    def firewall_sh(self, stdin: str, bridge: str, gateway: str, api_port: str, *nodes: str) -> str:
+    def firewall_sh(self, stdin: str, bridge: str, *arguments: str) -> str:
+        _gateway, _api_port, pool, open_to, *nodes = arguments
         with memory.opened("host") as state:
-            state["firewall"] = list(nodes)
-        return f"{bridge}: BGP from {', '.join(nodes)}"
+            state["firewall"], state["open"] = list(nodes), open_to
+        return f"{bridge}: BGP from {', '.join(nodes)}{open_to and f'; {pool} for {open_to}'}"
 
     def firewall_remove_sh(self, stdin: str) -> str:
         with memory.opened("host") as state:
@@ -208,10 +209,8 @@ class Shell:
             state.pop("ngrok", None)
         return ""
 
-    def proof_py(self, stdin: str, seconds: str, nodes_: str, addresses: str, own: str, *http: str) -> str:
-        return script_program("proof.py", output=self.output, status=self.status)(
-            float(seconds), json.loads(nodes_), json.loads(addresses), json.loads(own), list(http)
-        )
+    def proof_py(self, stdin: str, *arguments: str) -> str:
+        return script_program("proof.py", output=self.output, status=self.status)(arguments)
 
     def output(self, *command: str) -> Json | list[Json]:
         """What vtysh and ip say of sessions and routes."""
@@ -221,9 +220,16 @@ class Shell:
             if message := memory.faults("fail").get("frr"):
                 raise subprocess.CalledProcessError(1, command, stderr=message)
             router = bgp.router(state.get("frr", ""))
+            told = bgp.told(state.get("frr", ""), {route for routes in sessions.values() for route in routes})
+            if "advertised-routes" in command[2]:
+                return {"advertisedRoutes": {route: {} for route in told[command[2].split()[5]]}}
             peers: Json = {peer: {"state": "Active", "pfxRcd": 0} for peer in (router.neighbors if router else ())}
             up = {a: {"state": "Established", "pfxRcd": len(routes)} for a, routes in sessions.items()}
-            return {"peers": peers | up}
+            silent = memory.faults("hang")
+            beyond = {
+                a: {"state": "Connect" if f"upstream/{a}" in silent else "Established", "pfxRcd": 0} for a in told
+            }
+            return {"peers": peers | up | beyond}
         hops = [address for address, routes in sessions.items() if command[4] in routes]
         return [{"dst": command[4], "nexthops": [{"gateway": hop} for hop in hops]}] if hops else []
 
@@ -231,7 +237,7 @@ class Shell:
         """Of an answer over HTTP."""
         return 200 if self.routed(address) else "timed out"
 
-    def status_py(self, stdin: str, sockets: str, name: str, nodes_: str, addresses: str, *http: str) -> str:
+    def status_py(self, stdin: str, *arguments: str) -> str:
         def endpoint(_name: str) -> str:
             with memory.opened("host") as state:
                 if "endpoint" in memory.faults("fail"):
@@ -245,20 +251,23 @@ class Shell:
             Lxd=lambda _path: Inside(self.lxd, self.serves),
             endpoint=endpoint,
             sessions=proof.sessions,
+            upstreams=proof.upstreams,
             next_hops=proof.next_hops,
             status=self.status,
             opened=lambda address, _port: "" if self.routed(address) else "timed out",
-        )(sockets, name, json.loads(nodes_), json.loads(addresses), list(http))
+        )(arguments)
 
     def urls_py(self, stdin: str, seconds: str, urls: str, *http: str) -> str:
         def status(url: str) -> int:
             with memory.opened("host") as state:
                 shown = {"https://simulated.ngrok-free.example": state.get("ngrok", "")}
+                opened = state.get("open")
             for (kind, _, name), its in list(self.lxd.entities.items()):
                 listens = name.partition("/")[2]
                 if kind == "forwards" and not listens.startswith("127."):  # where LXD's forward never answers
                     shown |= {f"{listens}:{port['listen_port']}": port["target_address"] for port in its["ports"]}
-            behind = shown.get(url) or shown.get(url.partition("://")[2], "")
+            address = url.partition("://")[2]
+            behind = shown.get(url) or shown.get(address) or (address if opened else "")
             if not self.routed(behind):
                 raise OSError("timed out")
             return 200

@@ -151,8 +151,8 @@ def cilium(on: On) -> Said:
 
 
 def bgp(on: On) -> Said:
-    sessions = on.seen["sessions"]
-    if error := failure(sessions):
+    sessions, upstreams = on.seen["sessions"], on.seen["upstreams"]
+    if error := failure(sessions) or failure(upstreams):
         yield Finding(
             f"the router on the host (FRR) does not answer: {error}",
             f"start it: {on.host('systemctl restart frr')}; why it ended: {on.host('journalctl -u frr -n 50')}",
@@ -169,6 +169,16 @@ def bgp(on: On) -> Said:
             f"start its agent anew: {agent}. If that does not help, have router and firewall as the stack has them: "
             f"{back}; what the router says: {on.host('journalctl -u frr -n 50')}",
         )
+    for name, its in upstreams.items():
+        if its["state"] == "Established":
+            yield f"upstream {name} has a session and is told {len(its['told'])} prefixes"
+        else:
+            asked = f"show bgp neighbors {its['address']}"
+            yield Finding(
+                f"upstream {name} ({its['address']}): its BGP session is {its['state']}",
+                "is it on, and is this host its neighbor there, with the same ASNs and password? What the router says: "
+                f"{on.host(f'vtysh -c {asked!r}')}",
+            )
 
 
 def routes(on: On) -> Said:

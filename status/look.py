@@ -28,7 +28,7 @@ def look(stack: Stack) -> dict[str, Any] | Finding:
 
 
 async def ask(stack: Stack) -> dict[str, Any] | Finding:
-    known = [json.dumps(stack.nodes), json.dumps(stack.addresses), *stack.http]
+    known = [*map(json.dumps, (stack.nodes, stack.upstreams, stack.addresses)), *stack.http]
     parameters = [":".join(SOCKETS), stack.endpoint, *known]
     script = Script("status.py", parameters, SECONDS, uses=("on_server.py", "proof.py"))
     # Of a name of its own: who else looks is not disturbed.

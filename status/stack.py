@@ -45,6 +45,11 @@ class Stack:
         return list(self.outputs.get("bgp", {}).get("http", {}))
 
     @property
+    def upstreams(self) -> dict[str, str]:
+        """Address of each router beyond the host that it has proven to be told."""
+        return {name: its["address"] for name, its in self.outputs.get("bgp", {}).get("upstreams", {}).items()}
+
+    @property
     def root(self) -> bool:
         """Whether it logs in as root."""
         return bool(self.way["user"] == "root")

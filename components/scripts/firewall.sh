@@ -1,8 +1,11 @@
 # The host's firewall for the nodes' bridge, now and at every boot.
-# usage: firewall.sh BRIDGE GATEWAY API_PORT NODE…
-bridge=$1 gateway=$2 api_port=$3
-shift 3
+# usage: firewall.sh BRIDGE GATEWAY API_PORT POOL OPEN NODE…
+# OPEN: networks beyond the host that may ask the addresses of POOL, with commas between.
+bridge=$1 gateway=$2 api_port=$3 pool=$4 open=$5
+shift 5
 nodes=$(echo "$*" | sed 's/ /, /g')
+opened=''
+[ -z "$open" ] || opened="oifname \"$bridge\" ip saddr { $open } ip daddr $pool accept"
 rules=/etc/cilium-bgp/firewall.nft
 program=/usr/local/lib/cilium-bgp/firewall
 
@@ -30,6 +33,7 @@ table inet cilium-bgp {
         type filter hook forward priority filter - 1; policy accept;
         # An uplink with a smaller MTU than the bridge: the other side learns it here.
         iifname "$bridge" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+        $opened
         oifname "$bridge" iifname != "$bridge" ct state != { established, related } ct status & dnat == 0 drop
     }
 }
@@ -95,4 +99,4 @@ if ! said=$("$@" 2>&1 </dev/null); then
 fi
 applied
 nft list table inet cilium-bgp >/dev/null || fail "the firewall's rules for $bridge are not there, although they were loaded"
-echo "$bridge: BGP from $nodes"
+echo "$bridge: BGP from $nodes${open:+; $pool for $open}"

@@ -43,7 +43,7 @@ sysctl -q -p /etc/sysctl.d/60-cilium-bgp-router.conf
 
 daemons=$(sed -e 's/^bgpd=.*/bgpd=yes/' -e "s/^bgpd_options=.*/bgpd_options=\"   -A 127.0.0.1 -l $address\"/" "$kept/daemons")
 # A reload would show a password as an argument and in its log, and these changes end the sessions anyway.
-sessions() { grep -E '^router | (password|remote-as) ' "$1" || true; }
+sessions() { grep -E '^router | password |NODES remote-as ' "$1" || true; }
 if [ "$daemons" != "$(cat /etc/frr/daemons)" ] || [ "$(sessions "$new")" != "$(sessions /etc/frr/frr.conf)" ]; then
     how=restart
 elif [ $how = start ] && ! cmp -s "$new" /etc/frr/frr.conf; then

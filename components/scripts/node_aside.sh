@@ -5,7 +5,8 @@
 way=$1 address=$2
 shift 2
 
-hops() { ip -4 route show proto bgp | grep -o 'via [0-9.]*' | sort -u; }
+# An upstream's default route is no way to a pod.
+hops() { ip -4 route show proto bgp | sed '/^default/d' | grep -o 'via [0-9.]*' | sort -u; }
 used() { hops | grep -x "via $address"; }
 unused() { ! used; }
 is_out() { command -v vtysh >/dev/null && vtysh -c 'show running-config' 2>/dev/null | grep -qx "route-map NODE-$address deny 5"; }

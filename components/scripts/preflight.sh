@@ -1,10 +1,11 @@
 # Look at the host before anything on it is changed, and say all that would go wrong, each with its fix. If nothing
 # would, the host is the stack's from then on; without OWNER it is only looked at.
-# usage: preflight.sh OWNER STACK USER BRIDGE ADDRESS POOL PODS SERVICES PROJECT STORAGE_POOL DRIVER API_PORT SERVERS NODE…
+# usage: preflight.sh OWNER STACK USER BRIDGE ADDRESS POOL PODS SERVICES PROJECT STORAGE_POOL DRIVER API_PORT SERVERS NEAR NODE…
+# NEAR: routers that must be on a network of the host, NAME=ADDRESS with commas between.
 owner=$1 stack=$2 user=$3 bridge=$4 address=$5 pool=$6 pods=$7 services=$8 project=$9
 shift 9
-storage=$1 driver=$2 api_port=$3 servers=$4
-shift 4
+storage=$1 driver=$2 api_port=$3 servers=$4 near=$5
+shift 5
 mine=/var/lib/cilium-bgp/owner
 
 problems=''
@@ -111,6 +112,13 @@ problem "$(overlapping lxd.bridge.address "$address")"
 problem "$(overlapping bgp.pool "$pool")"
 problem "$(overlapping k3s.clusterCidr "$pods")"
 problem "$(overlapping k3s.serviceCidr "$services")"
+for its in $(echo "$near" | tr , ' '); do
+    case $(ip -4 -o route get "${its#*=}" 2>&1) in
+    *' via '*) problem "bgp.upstreams.${its%%=*}.address: ${its#*=} is beyond $(ip -4 -o route get "${its#*=}" | sed 's/.* via \([^ ]*\).*/\1/'), and a session with one hop alone would not reach it. Set bgp.upstreams.${its%%=*}.multihop: 2, or write the address of a router next to the host" ;;
+    *' dev '*) ;;
+    *) problem "bgp.upstreams.${its%%=*}.address: the host has no route to ${its#*=}; there would be no session. Write the address that the host reaches it by" ;;
+    esac
+done
 uplink=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)
 mtu=$(cat "/sys/class/net/$uplink/mtu" 2>/dev/null || echo 1500)
 [ "$mtu" -ge 1500 ] || note "$uplink, the way to the internet, has an MTU of $mtu, less than the nodes': rules of the stack's tell it to both ends of their connections"

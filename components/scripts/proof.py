@@ -1,8 +1,9 @@
 """Prove on the host that its router has learned the cluster's addresses; print what was seen as JSON.
 
-usage: proof.py SECONDS NODES ADDRESSES OWN HTTP…
-NODES: {name: address} that must have a session; ADDRESSES: {service: address}; OWN: [service] whose addresses must be
-routes (of the others it is only said what they are); HTTP: services that must answer with status 200 on port 80.
+usage: proof.py SECONDS NODES UPSTREAMS ADDRESSES OWN HTTP…
+NODES: {name: address} that must have a session; UPSTREAMS: {name: [address, prefix]} of routers that must have been
+told that prefix, or else (empty) each of OWN's addresses; ADDRESSES: {service: address}; OWN: [service] whose addresses
+must be routes (of the others it is only said what they are); HTTP: services that must answer with 200 on port 80.
 """
 
 import http.client
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.scripts.awaited import awaited, words_of
@@ -25,16 +26,32 @@ def output(*command: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout or "{}")
 
 
+def peers() -> Any:
+    return output("vtysh", "-c", "show bgp ipv4 unicast summary json").get("peers", {})
+
+
 def sessions(nodes: dict[str, str]) -> dict[str, Any]:
-    peers = output("vtysh", "-c", "show bgp ipv4 unicast summary json").get("peers", {})
+    found = peers()
     return {
         name: {
             "address": address,
-            "state": peers.get(address, {}).get("state", "unknown to the router"),
-            "prefixes": peers.get(address, {}).get("pfxRcd", 0),
+            "state": found.get(address, {}).get("state", "unknown to the router"),
+            "prefixes": found.get(address, {}).get("pfxRcd", 0),
         }
         for name, address in nodes.items()
     }
+
+
+def upstreams(addresses: dict[str, str]) -> dict[str, Any]:
+    """By name: its session, and the prefixes that it was told."""
+    found = peers() if addresses else {}
+    seen = {}
+    for name, address in addresses.items():
+        state = found.get(address, {}).get("state", "unknown to the router")
+        show = f"show bgp ipv4 unicast neighbors {address} advertised-routes json"
+        told = output("vtysh", "-c", show).get("advertisedRoutes", {}) if state == "Established" else {}
+        seen[name] = {"address": address, "state": state, "told": sorted(told)}
+    return seen
 
 
 def next_hops(address: str) -> list[str]:
@@ -56,9 +73,12 @@ def status(address: str) -> int | str:
         return str(error) or type(error).__name__
 
 
-def look(nodes: dict[str, str], addresses: dict[str, str], services: list[str]) -> dict[str, Any]:
+def look(
+    nodes: dict[str, str], beyond: dict[str, list[str]], addresses: dict[str, str], services: list[str]
+) -> dict[str, Any]:
     return {
         "sessions": sessions(nodes),
+        "upstreams": upstreams({name: address for name, (address, _) in beyond.items()}),
         "routes": {address: next_hops(address) for address in addresses.values()},
         "http": {service: status(addresses[service]) for service in services},
     }
@@ -73,7 +93,22 @@ def unrouted(seen: dict[str, Any], addresses: dict[str, str], services: Iterable
     ]
 
 
-def problems(seen: dict[str, Any], addresses: dict[str, str], own: list[str]) -> list[str]:
+def untold(seen: dict[str, Any], beyond: dict[str, list[str]], wanted: list[str]) -> Iterator[str]:
+    for name, (address, prefix) in beyond.items():
+        its = seen["upstreams"][name]
+        missing = [route for route in ([prefix] if prefix else wanted) if route not in its["told"]]
+        if its["state"] != "Established":
+            yield (
+                f"upstream {name} ({address}): BGP session is {its['state']}; look at `vtysh -c 'show bgp neighbors "
+                f"{address}'` here, and there whether this host is its neighbor with the same ASNs and password"
+            )
+        elif missing:
+            yield f"upstream {name} ({address}): it was not told of {', '.join(missing)}"
+
+
+def problems(
+    seen: dict[str, Any], beyond: dict[str, list[str]], addresses: dict[str, str], own: list[str]
+) -> list[str]:
     return [
         *(
             f"node {name} ({its['address']}): BGP session is {its['state']}; look at `vtysh -c 'show bgp summary'` "
@@ -82,19 +117,22 @@ def problems(seen: dict[str, Any], addresses: dict[str, str], own: list[str]) ->
             if its["state"] != "Established"
         ),
         *unrouted(seen, addresses, own),
+        *untold(seen, beyond, [f"{addresses[service]}/32" for service in own]),
         *(f"{service}: HTTP answered {code}, not 200" for service, code in seen["http"].items() if code != 200),
     ]
 
 
-def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], own: list[str], services: list[str]) -> str:
+def main(arguments: list[str]) -> str:
+    seconds, services = float(arguments[0]), arguments[5:]
+    nodes, beyond, addresses, own = map(json.loads, arguments[1:5])
     seen: dict[str, Any] = {}
 
     def missing() -> str:
         try:
-            seen.update(look(nodes, addresses, services))
+            seen.update(look(nodes, beyond, addresses, services))
         except (OSError, ValueError, subprocess.SubprocessError) as error:
             return words_of(error)
-        return "\n".join(problems(seen, addresses, own))
+        return "\n".join(problems(seen, beyond, addresses, own))
 
     if said := awaited(seconds, "the proof", missing):
         sys.exit(f"not proven within {seconds:.0f} s; last seen:\n{said}")
@@ -104,8 +142,4 @@ def main(seconds: float, nodes: dict[str, str], addresses: dict[str, str], own: 
 
 
 if __name__ == "__main__":
-    print(
-        main(
-            float(sys.argv[1]), json.loads(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5:]
-        )
-    )
+    print(main(sys.argv[1:]))

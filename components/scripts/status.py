@@ -1,9 +1,9 @@
 """Look at what stands of a stack on this host; print it as JSON. Nothing is waited for, and nothing is changed.
 
-usage: status.py SOCKETS ENDPOINT NODES ADDRESSES HTTP…
+usage: status.py SOCKETS ENDPOINT NODES UPSTREAMS ADDRESSES HTTP…
 SOCKETS: where LXD's may be on this host, with colons between. ENDPOINT: name of the unit and files of the API's
-endpoint (k3s_endpoint.sh). NODES: {name: address}. ADDRESSES: {service: address} as the last `up` has seen them. HTTP:
-services that are asked over HTTP on port 80; of the others the first TCP port is opened.
+endpoint (k3s_endpoint.sh). NODES, UPSTREAMS: {name: address}. ADDRESSES: {service: address} as the last `up` has seen
+them. HTTP: services that are asked over HTTP on port 80; of the others the first TCP port is opened.
 
 Where something cannot be seen, its place has {"error": why}.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from components.scripts.on_server import Lxd, find
-from components.scripts.proof import next_hops, sessions, status
+from components.scripts.proof import next_hops, sessions, status, upstreams
 
 UNITS = 'for its in k3s k3s-agent; do ! systemctl cat $its >&2 || echo "$its $(systemctl is-active $its)"; done'
 KUBECTL = ["timeout", "30", "k3s", "kubectl", "get", "-o", "json"]
@@ -166,7 +166,10 @@ def opened(address: str, port: int) -> str:
     return ""
 
 
-def main(paths: str, name: str, nodes: dict[str, str], addresses: dict[str, str], asked: list[str]) -> str:
+def main(arguments: list[str]) -> str:
+    paths, name, *texts = arguments[:5]
+    nodes, beyond, addresses = map(json.loads, texts)
+    asked = arguments[5:]
     path = next((path for path in paths.split(":") if Path(path).exists()), paths)
     listed = Path(f"/var/lib/cilium-bgp/{name}.servers")
     servers = listed.read_text().split() if listed.exists() else [f"{its}={at}" for its, at in nodes.items()]
@@ -175,6 +178,7 @@ def main(paths: str, name: str, nodes: dict[str, str], addresses: dict[str, str]
         "endpoint": seen(endpoint, name),
         "cluster": seen(cluster, Lxd(path), servers),
         "sessions": seen(sessions, nodes),
+        "upstreams": seen(upstreams, beyond),
     }
     services = {
         service: (its["addresses"][0], its["port"])
@@ -194,4 +198,4 @@ def main(paths: str, name: str, nodes: dict[str, str], addresses: dict[str, str]
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), json.loads(sys.argv[4]), sys.argv[5:]))
+    print(main(sys.argv[1:]))

@@ -1,8 +1,9 @@
 """One lab for all files, which tell one story in the order of their names:
 
-configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), losses (and how status
-names what is broken), preflight (of another host), removal (all gone), restart_during_up (anew, behind UFW). After
-them servers, and three with stacks of their own: ten_nodes, under_change, and upkeep (what is planned).
+configmap (from a fresh host; who gets where), control_plane (switched over; a pod once more), lan (addresses told to a
+router beyond, and taken back), losses (and how status names what is broken), preflight (of another host), removal (all
+gone), restart_during_up (anew, behind UFW). After them servers, and three with stacks of their own: ten_nodes,
+under_change, and upkeep (what is planned).
 """
 
 import os

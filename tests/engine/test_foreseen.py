@@ -61,6 +61,7 @@ CHANGES: dict[str, Any] = {
     "protect": True,
     "authorizedKeys": [KEY],
     "exposure.mode": "ngrok",
+    "bgp.upstreams": {"lan": {"address": "198.51.100.1", "asn": 65001}},
     # From here on: a preview says of a forward that it may change with all that an address may change with.
     "exposure": {"mode": "forward", "cidrs": ["203.0.113.0/24"], "forwards": [FORWARD]},
     "fcdemo.enabled": False,
@@ -84,6 +85,8 @@ ALSO: dict[str, dict[str, Any]] = {
     "hubble.enabled": {"hubble.ui": False, "hubble.relay": False},
     "l7echo.enabled": {"cilium.kubeProxyReplacement": True},
     "fcdemo.enabled": {"exposure": {"mode": "none"}},
+    "bgp.upstreams": {"exposure": {"mode": "bgp", "cidrs": ["203.0.113.0/24"]}},
+    "exposure": {"bgp.upstreams": None},
     "k3s.snapshots.schedule": {"k3s.snapshots.folder": "/var/backups/cilium-bgp"},
     "bgp.restartTimeSeconds": {"bgp.gracefulRestart": True},
     "bgp.mode": dict.fromkeys(OF_THE_CONTROL_PLANE),
@@ -101,10 +104,13 @@ ELSEWHERE = {
     "k3s": {"allowHttp", "clusterCidr", "serviceCidr"},  # refused
     "bgp": {"authentication"},  # it has one value
     "cilium": {"allowHttp", "chart"},
-    "exposure": {"cidrs", "listenAddress", "forwards"},
+    "exposure": {"cidrs", "listenAddress", "forwards", "client"},
+    "exposure.client": {"address", "port", "user", "hostKey"},
+    "bgp.upstreams.NAME": {"address", "asn", "multihop", "announce", "acceptDefaultRoute"},
     "exposure.forwards[N]": set(FORWARD),
     "k3s.snapshots.s3": {"bucket", "endpoint", "region", "folder"},
-    "": {"sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey"},  # test_keys.py, test_life.py
+    # test_keys.py, test_life.py, test_upstreams.py
+    "": {"sshPrivateKey", "bgpPassword", "ngrokAuthtoken", "s3AccessKey", "s3SecretKey", "upstreamPasswords"},
 }
 
 

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 
 NODES = ("10.26.23.11", "10.26.23.12")
-POOL_ADDRESS = "10.26.24.1"
+POOL, POOL_ADDRESS = "10.26.24.0/24", "10.26.24.1"
 SERVER = """
 import socket, sys
 listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
@@ -89,8 +89,8 @@ class Network(Host):
         """What `name` is answered there: the address that it was seen with, and the MSS; "" for nothing."""
         return self.run(*self.on(name, "python3", "-c", CLIENT, address, str(port), *map(str, ttl))).stdout.strip()
 
-    def protect(self, *nodes: str) -> subprocess.CompletedProcess[str]:
-        return self.script("firewall.sh", "lxdbr0", GATEWAY, "6443", *(nodes or NODES))
+    def protect(self, *nodes: str, open_to: str = "") -> subprocess.CompletedProcess[str]:
+        return self.script("firewall.sh", "lxdbr0", GATEWAY, "6443", POOL, open_to, *(nodes or NODES))
 
     def rules(self) -> str:
         ours = self.run("nft", "--stateless", "list", "table", "inet", "cilium-bgp").stdout
@@ -137,6 +137,22 @@ def test_from_beyond_the_host_only_answers_and_what_it_forwards_come_in(network:
     assert network.asks("node", "192.0.2.9", 80), "out it goes"
     network.output("nft", FORWARD)
     assert network.asks("neighbour", "192.0.2.1", 8080), "exposure.forwards"
+    assert network.asks("neighbour", POOL_ADDRESS, 10250) == ""
+
+
+def test_the_pool_is_open_to_networks_that_are_said_and_nodes_to_nobody(network: Network) -> None:
+    for chain in ("INPUT", "FORWARD"):
+        network.output("iptables", "-P", chain, "DROP")
+    assert network.protect(open_to="203.0.113.0/24").returncode == 0
+    assert network.asks("neighbour", POOL_ADDRESS, 10250) == ""
+    done = network.protect(open_to="203.0.113.0/24,192.0.2.0/24")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "lxdbr0: BGP from 10.26.23.11, 10.26.23.12; 10.26.24.0/24 for 203.0.113.0/24,192.0.2.0/24\n",
+    )
+    assert network.asks("neighbour", POOL_ADDRESS, 10250)
+    assert network.asks("neighbour", NODES[0], 10250) == ""
+    assert network.protect().returncode == 0
     assert network.asks("neighbour", POOL_ADDRESS, 10250) == ""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.scripts.machine import Machine
 
-COMMAND = ("firewall.sh", "lxdbr0", "10.26.23.1", "16443", "10.26.23.11", "10.26.23.12")
+COMMAND = ("firewall.sh", "lxdbr0", "10.26.23.1", "16443", "10.26.23.32/27", "", "10.26.23.11", "10.26.23.12")
 RULES, PROGRAM = "/etc/cilium-bgp/firewall.nft", "/usr/local/lib/cilium-bgp/firewall"
 UNIT = "/etc/systemd/system/cilium-bgp-firewall.service"
 SAID = "Error: Could not process rule: Operation not supported"

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from components.bgp_router import BgpRouterArgs, frr_conf
+from components.bgp_router import BgpRouterArgs, UpstreamArgs, frr_conf
 from tests.scripts import namespaces
 from tests.scripts.namespaces import GATEWAY, eventually
 
@@ -58,10 +58,11 @@ class Host(namespaces.Host):
             "hold_time_seconds": 90,
             "keepalive_time_seconds": 30,
             "restart_time_seconds": None,
+            "upstreams": {},
             **changes,
         }
-        password = args.pop("password", PASSWORD)
-        conf = frr_conf(cast(BgpRouterArgs, args), password)
+        password, passwords = args.pop("password", PASSWORD), args.pop("passwords", {})
+        conf = frr_conf(cast(BgpRouterArgs, args), password, passwords)
         return self.script("frr.sh", GATEWAY, "lxdbr0", stdin=conf)
 
     def node(self, number: int, password: str = PASSWORD, asn: int = 64512, **more: Any) -> None:
@@ -89,6 +90,29 @@ class Host(namespaces.Host):
         subprocess.Popen(
             [*self.enter, "ip", "netns", "exec", name, *gobgpd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
+
+    def upstream(self, password: str = "", **announced: str) -> None:
+        """A router of AS 65001 on the LAN that waits for the host's session, with GoBGP, and tells it prefixes."""
+        self.machine("upstream", "192.0.2.9", "192.0.2.1")
+        neighbor = {"neighbor-address": "192.0.2.1", "peer-as": 64512, "auth-password": password}
+        waits = {"config": neighbor, "transport": {"config": {"passive-mode": True}}}
+        config = {"global": {"config": {"as": 65001, "router-id": "192.0.2.9"}}, "neighbors": [waits]}
+        file = self.root / "upstream.json"
+        file.write_text(json.dumps(config))
+        gobgpd = ["ip", "netns", "exec", "upstream", "gobgpd", "-t", "json", "-f", str(file)]
+        subprocess.Popen([*self.enter, *gobgpd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for prefix in announced.values():
+            gobgp = ["ip", "netns", "exec", "upstream", "gobgp", "global", "rib", "add", prefix]
+            eventually(lambda gobgp=gobgp: self.run(*gobgp).returncode == 0)  # type: ignore[misc]
+
+    def told(self) -> dict[str, str]:
+        """What the upstream has learned, each with its next hop."""
+        shown = self.run("ip", "netns", "exec", "upstream", "gobgp", "-j", "neighbor", "192.0.2.1", "adj-in").stdout
+        return {
+            prefix: next(its["nexthop"] for its in paths[0]["attrs"] if its["type"] == 3)
+            for prefix, paths in json.loads(shown or "{}").items()
+            if prefix != "error"
+        }
 
     def announce(self, number: int, prefix: str, verb: str = "add") -> None:
         hop = f"10.26.23.{number}"
@@ -175,6 +199,62 @@ def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host:
     assert set(host.peers()) == {"10.26.23.11", "10.26.23.13"}
 
 
+LAN: UpstreamArgs = {
+    "address": "192.0.2.9",
+    "asn": 65001,
+    "multihop": None,
+    "announce": "addresses",
+    "accept_default_route": False,
+    "password": None,
+}
+
+
+@pytest.mark.parametrize("asn", [64512, 64513])
+def test_an_upstream_is_told_the_pool_alone_and_tells_nothing(host: Host, asn: int) -> None:
+    assert host.configure(node_asn=asn).returncode == 0
+    host.node(11, asn=asn)
+    host.announce(11, "10.26.23.33/32")
+    eventually(lambda: host.established(11))
+    before = host.daemons()
+    done = host.configure(node_asn=asn, upstreams={"lan": LAN})
+    assert (done.returncode, done.stderr) == (0, "")
+    host.upstream(one="0.0.0.0/0", two="198.51.100.0/24", three="10.26.23.34/32")
+    eventually(lambda: host.told() == {"10.26.23.33/32": "192.0.2.1"})
+    assert host.script("frr_pods.sh", "20", "10.26.23.11=10.42.1.0/24").returncode == 1, "it has not told them yet"
+    host.announce(11, "10.42.1.0/24")
+    eventually(lambda: host.routes() == ["10.26.23.33", "10.42.1.0/24"])
+    host.announce(11, "10.26.23.40/32")
+    eventually(lambda: set(host.told()) == {"10.26.23.33/32", "10.26.23.40/32"})
+    assert sorted(host.routes()) == ["10.26.23.33", "10.26.23.40", "10.42.1.0/24"]
+    assert host.peers()["10.26.23.11"]["pfxSnt"] == 0, "nodes are told nothing of it"
+
+    assert host.configure(node_asn=asn, upstreams={"lan": {**LAN, "announce": "pool"}}).returncode == 0
+    eventually(lambda: host.told() == {"10.26.23.32/27": "192.0.2.1"})
+    for prefix in ("10.26.23.33/32", "10.26.23.40/32"):
+        host.announce(11, prefix, "del")
+    eventually(lambda: host.told() == {}, 40)
+    assert host.configure(node_asn=asn).returncode == 0
+    assert set(host.peers()) == {"10.26.23.11", "10.26.23.12"}
+    assert host.daemons() == before
+    assert host.peers()["10.26.23.11"]["connectionsDropped"] == 0
+
+
+def test_a_default_route_is_taken_where_it_is_wanted_and_is_no_way_to_a_pod(host: Host) -> None:
+    upstreams = {"lan": {**LAN, "accept_default_route": True, "password": PASSWORD}}
+    assert host.configure(upstreams=upstreams, passwords={"lan": PASSWORD}).returncode == 0
+    host.upstream(PASSWORD, one="0.0.0.0/0", two="198.51.100.0/24")
+    eventually(lambda: host.routes() == ["default"])
+    host.node(11)
+    host.announce(11, "10.26.23.32/32")
+    eventually(lambda: host.routes() == ["default", "10.26.23.32"])
+    done = host.script("node_aside.sh", "leave", "10.26.23.11", "true")
+    assert done.returncode == 0, done.stderr
+    assert host.hops("10.26.23.32") == {"10.26.23.11"}, "the only way stays open"
+    assert host.configure().returncode == 0
+    eventually(lambda: host.routes() == ["10.26.23.32"])
+    assert PASSWORD not in (host.root / "vtysh.told").read_text()
+
+
 def test_takes_from_each_node_its_own_pods_and_drops_no_session_for_it(host: Host) -> None:
     assert host.configure().returncode == 0
     for number in (11, 12):
@@ -201,7 +281,12 @@ def test_takes_from_each_node_its_own_pods_and_drops_no_session_for_it(host: Hos
 def test_the_firewall_lets_agents_pass_with_ibgp_and_with_ebgp(host: Host, asn: int) -> None:
     multihop: dict[str, Any] = {"ebgp-multihop": {"config": {"enabled": True, "multihop-ttl": 255}}}
     assert host.configure(node_asn=asn).returncode == 0
-    assert host.script("firewall.sh", "lxdbr0", GATEWAY, "6443", "10.26.23.11", "10.26.23.12").returncode == 0
+    assert (
+        host.script(
+            "firewall.sh", "lxdbr0", GATEWAY, "6443", "10.26.23.32/27", "", "10.26.23.11", "10.26.23.12"
+        ).returncode
+        == 0
+    )
     host.node(11, asn=asn, **(multihop if asn != 64512 else {}))
     eventually(lambda: host.established(11))
     host.announce(11, "10.26.23.32/32")

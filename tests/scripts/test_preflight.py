@@ -13,7 +13,7 @@ import pytest
 from tests.scripts.machine import Machine
 
 NETWORKS = ["10.26.23.1/24", "10.26.23.32/27", "10.42.0.0/16", "10.43.0.0/16"]
-WANTED = ["lxdbr0", *NETWORKS, "default", "default", "dir", "6443", "1", "k3s1", "k3s2", "k3s3"]
+WANTED = ["lxdbr0", *NETWORKS, "default", "default", "dir", "6443", "1", "", "k3s1", "k3s2", "k3s3"]
 STACK = "cilium-bgp/dev"
 MINE = "/var/lib/cilium-bgp/owner"
 SOCKET = "/var/lib/lxd/unix.socket"
@@ -84,6 +84,24 @@ def test_a_host_is_the_stacks_until_it_is_released(host: Machine) -> None:
         )
     assert host.run("host_release.sh").returncode == host.run("host_release.sh").returncode == 0
     assert host.contents() == before
+
+
+def test_an_upstream_is_next_to_the_host_or_is_said_to_be_farther(host: Machine) -> None:
+    ways = "192.168.1.1 dev eth0 src 192.168.1.7", "10.9.9.9 via 192.168.1.1 dev eth0", "RTNETLINK answers: unreachable"
+    for number, way in enumerate(ways):
+        host.write(f"state/way-198.51.100.{number}", f"{way}\n")
+    host.fake(
+        "ip", 'case "$*" in *"route get"*) cat "$STATE/way-$5" ;; *route*) cat "$STATE/routes" ;; *) exit 1 ;; esac'
+    )
+    near = [f"lan{number}=198.51.100.{number}" for number in range(3)]
+    place = WANTED.index("k3s1") - 1
+    assert look(host, wanted=[*WANTED[:place], near[0], *WANTED[place + 1 :]]) == []
+    assert look(host, wanted=[*WANTED[:place], ",".join(near), *WANTED[place + 1 :]]) == [
+        "bgp.upstreams.lan1.address: 198.51.100.1 is beyond 192.168.1.1, and a session with one hop alone would not "
+        "reach it. Set bgp.upstreams.lan1.multihop: 2, or write the address of a router next to the host",
+        "bgp.upstreams.lan2.address: the host has no route to 198.51.100.2; there would be no session. Write the "
+        "address that the host reaches it by",
+    ]
 
 
 def test_what_an_earlier_version_brought_up_is_taken_up(host: Machine) -> None:

@@ -132,10 +132,16 @@ def peers(**states: str) -> dict[str, Any]:
 
 
 def proof(
-    host: Host, *http: str, network: str = "", others: dict[str, str] | None = None
+    host: Host,
+    *http: str,
+    network: str = "",
+    others: dict[str, str] | None = None,
+    beyond: dict[str, list[str]] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     addresses, own = json.dumps(ADDRESSES | (others or {})), json.dumps(list(ADDRESSES))
-    return host.run("proof.py", "0", json.dumps(NODES), addresses, own, *http, network=network)
+    return host.run(
+        "proof.py", "0", json.dumps(NODES), json.dumps(beyond or {}), addresses, own, *http, network=network
+    )
 
 
 def test_reports_sessions_next_hops_and_an_answer(host: Host) -> None:
@@ -152,6 +158,7 @@ def test_reports_sessions_next_hops_and_an_answer(host: Host) -> None:
         "sessions": {
             node: {"address": address, "state": "Established", "prefixes": 4} for node, address in NODES.items()
         },
+        "upstreams": {},
         "routes": {"10.26.23.35": ["10.26.23.11", "10.26.23.12"]},
         "http": {"default/fcdemo-service": 200},
     }
@@ -187,6 +194,33 @@ def test_says_what_vtysh_said(host: Host) -> None:
     done = proof(host)
     assert done.returncode == 1
     assert done.stderr == "not proven within 0 s; last seen:\nfailed to connect to any daemons.\n"
+
+
+def test_says_what_upstreams_were_told_and_what_they_were_not(host: Host) -> None:
+    all_ = peers(k3s1="Established", k3s2="Established")
+    all_["peers"] |= {"192.0.2.1": {"state": "Established"}, "192.0.2.2": {"state": "Established"}}
+    told = {"192.0.2.1": ["10.26.23.35/32"], "192.0.2.2": ["10.26.23.32/27"]}
+    answers = {"summary": all_} | {at: {"advertisedRoutes": {its: {} for its in has}} for at, has in told.items()}
+    for name, answer in answers.items():
+        (host.root / f"{name}.json").write_text(json.dumps(answer))
+    host.fake(
+        "vtysh",
+        f'case "$2" in *neighbors*) set -- $2; cat {host.root}/$6.json ;; *) cat {host.root}/summary.json ;; esac',
+    )
+    host.says("ip", [{"dst": "10.26.23.35", "gateway": "10.26.23.11"}])
+    beyond = {"lan": ["192.0.2.1", ""], "far": ["192.0.2.2", "10.26.23.32/27"]}
+    done = proof(host, beyond=beyond)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["upstreams"] == {
+        "lan": {"address": "192.0.2.1", "state": "Established", "told": ["10.26.23.35/32"]},
+        "far": {"address": "192.0.2.2", "state": "Established", "told": ["10.26.23.32/27"]},
+    }
+    done = proof(host, beyond={**beyond, "far": ["192.0.2.2", ""], "off": ["192.0.2.3", ""]})
+    assert done.returncode == 1
+    assert [line.split(";")[0] for line in done.stderr.splitlines()[1:]] == [
+        "upstream far (192.0.2.2): it was not told of 10.26.23.35/32",
+        "upstream off (192.0.2.3): BGP session is unknown to the router",
+    ]
 
 
 def test_demands_no_route_to_what_other_people_have(host: Host) -> None:

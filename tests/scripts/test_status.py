@@ -18,7 +18,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def look(host: Host, socket: Path) -> dict[str, Any]:
-    parameters = (str(socket), "cilium-bgp-test-api", json.dumps(NODES), json.dumps(ADDRESSES))
+    parameters = (str(socket), "cilium-bgp-test-api", json.dumps(NODES), "{}", json.dumps(ADDRESSES))
     done = host.run("status.py", *parameters, uses=("on_server.py", "proof.py"))
     assert (done.returncode, done.stderr) == (0, "")
     found: dict[str, Any] = json.loads(done.stdout)

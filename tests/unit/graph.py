@@ -457,7 +457,7 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return f"{first},{second}"
         case "ssh_key.sh", _:
             return HOST_PUBLIC_KEY
-        case "firewall.sh", (bridge, _, _, *nodes):
+        case "firewall.sh", (bridge, _, _, _, _, *nodes):
             return f"{bridge}: BGP from {', '.join(nodes)}"
         case (("frr.sh" | "node_joined.sh"), (first, *_)):
             return first
@@ -477,10 +477,11 @@ def printed(inputs: Mapping[str, Any]) -> str:
             return json.dumps({node: [f"10.42.{number}.0/24"] for number, node in enumerate(nodes)})
         case "frr_pods.sh", (_, *pairs):
             return " ".join(pairs)
-        case "proof.py", (_, nodes, addresses, _, *http):
+        case "proof.py", (_, nodes, upstreams, addresses, _, *http):
             return json.dumps(
                 {
                     "sessions": {name: {"state": "Established", "prefixes": 1} for name in json.loads(nodes)},
+                    "upstreams": {name: {"state": "Established"} for name in json.loads(upstreams)},
                     "routes": {address: ["10.26.23.11"] for address in json.loads(addresses).values()},
                     "http": dict.fromkeys(http, 200),
                 }

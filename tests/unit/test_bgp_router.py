@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from components.bgp_router import BgpRouterArgs, frr_conf
+from components.bgp_router import BgpRouterArgs, UpstreamArgs, frr_conf
 from components.remote import Connection
 from tests.unit.graph import BGP_PASSWORD, OWN_PASSWORD, Secret, dev, plain, stack, values
 
@@ -18,6 +18,15 @@ ARGS: BgpRouterArgs = {
     "hold_time_seconds": 9,
     "keepalive_time_seconds": 3,
     "restart_time_seconds": 30,
+    "password": None,
+    "upstreams": {},
+}
+LAN: UpstreamArgs = {
+    "address": "192.168.1.1",
+    "asn": 65001,
+    "multihop": None,
+    "announce": "addresses",
+    "accept_default_route": False,
     "password": None,
 }
 WHOLE = """\
@@ -66,14 +75,48 @@ exit
 
 
 def test_the_whole_configuration() -> None:
-    assert frr_conf(ARGS, "s3cret") == WHOLE
+    assert frr_conf(ARGS, "s3cret", {}) == WHOLE
 
 
 def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
-    bare = frr_conf({**ARGS, "restart_time_seconds": None}, "s3cret")
+    bare = frr_conf({**ARGS, "restart_time_seconds": None}, "s3cret", {})
     gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
     assert gone == [" bgp graceful-restart stalepath-time 30"]
     assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
+
+
+def test_upstreams_are_told_the_pool_alone_and_nothing_is_taken_from_them() -> None:
+    with_default: UpstreamArgs = {**LAN, "address": "10.9.9.9", "multihop": 3, "accept_default_route": True}
+    upstreams = {"lan": LAN, "far": {**with_default, "announce": "pool"}}
+    conf = frr_conf({**ARGS, "upstreams": upstreams}, "s3cret", {"far": "other"})  # type: ignore[typeddict-item]
+    assert [line for line in conf.splitlines() if line not in WHOLE.splitlines()] == [
+        "ip prefix-list UPSTREAM-lan seq 10 permit 10.26.23.32/27 ge 32 le 32",
+        "ip prefix-list UPSTREAM-far seq 10 permit 10.26.23.32/27",
+        "ip prefix-list DEFAULT seq 10 permit 0.0.0.0/0",
+        "route-map TO-lan permit 10",
+        " match ip address prefix-list UPSTREAM-lan",
+        "route-map FROM-lan deny 10",
+        " match ip address prefix-list DEFAULT",
+        "route-map TO-far permit 10",
+        " match ip address prefix-list UPSTREAM-far",
+        "route-map FROM-far permit 10",
+        " match ip address prefix-list DEFAULT",
+        " neighbor 192.168.1.1 remote-as 65001",
+        " neighbor 192.168.1.1 description lan",
+        " neighbor 192.168.1.1 timers 3 9",
+        " neighbor 10.9.9.9 remote-as 65001",
+        " neighbor 10.9.9.9 description far",
+        " neighbor 10.9.9.9 password other",
+        " neighbor 10.9.9.9 ebgp-multihop 3",
+        " neighbor 10.9.9.9 timers 3 9",
+        "  neighbor 192.168.1.1 activate",
+        "  neighbor 192.168.1.1 route-map TO-lan out",
+        "  neighbor 192.168.1.1 route-map FROM-lan in",
+        "  neighbor 10.9.9.9 activate",
+        "  neighbor 10.9.9.9 route-map TO-far out",
+        "  neighbor 10.9.9.9 route-map FROM-far in",
+        "  aggregate-address 10.26.23.32/27",
+    ]
 
 
 def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:

@@ -1,10 +1,11 @@
-"""How Services are reached from outside the host: three ways."""
+"""How Services are reached from outside the host: four ways."""
 
 import json
+from typing import Any
 
 import pytest
 
-from tests.unit.graph import EXISTING, HOST_ADDRESS, NGROK_TOKEN, Secret, dev, stack, values
+from tests.unit.graph import EXISTING, HOST_ADDRESS, NGROK_TOKEN, Secret, dev, plain, stack, values
 
 FCDEMO, TRAEFIK = "default/fcdemo-service", "kube-system/traefik"
 FORWARD = {
@@ -14,6 +15,18 @@ FORWARD = {
         {"service": FCDEMO, "servicePort": 80, "hostPort": 8080},
         {"service": TRAEFIK, "servicePort": 443, "hostPort": 8443},
     ],
+}
+
+
+CLIENT = {"address": "192.168.1.50", "hostKey": EXISTING["hostKey"], "user": "me"}
+BY_BGP: dict[str, Any] = {
+    "bgp": {
+        "upstreams": {
+            "lan": {"address": "192.168.1.1", "asn": 65001},
+            "far": {"address": "192.168.9.1", "asn": 65002, "multihop": 3, "announce": "pool"},
+        }
+    },
+    "exposure": {"mode": "bgp", "cidrs": ["192.168.1.0/24", "2001:db8::/64"], "client": CLIENT},
 }
 
 
@@ -81,6 +94,32 @@ def test_urls_are_fetched_from_the_host_before_they_are_claimed(exposure: dict[s
     assert {f"exposure-{what}", "proof-routes"} <= its.before(fetched)
     other = stack(values(exposure=exposure, fcdemo={"replicas": 2}))["exposure-urls"]
     assert fetched.inputs["stdin"] != other.inputs["stdin"], "fetched again when it is proven anew"
+
+
+def test_by_bgp_the_addresses_themselves_are_asked_from_the_client() -> None:
+    its = stack(values(**BY_BGP))
+    assert set(its.children("exposure")) == {"exposure-urls"}
+    fetched = its["exposure-urls"]
+    urls = {service: f"http://{address}" for service, address in its.outputs["load_balancer_ips"].items()}
+    assert (json.loads(fetched.ran().parameters[1]), its.outputs["urls"]) == (urls, urls)
+    assert plain(fetched.inputs["connection"])["host"] == "192.168.1.50"
+    assert fetched.ran().sudo, "its login user is not root"
+    assert "proof-routes" in its.before(fetched)
+    from_the_host = stack(values(**{**BY_BGP, "exposure": {**BY_BGP["exposure"], "client": None}}))
+    assert plain(from_the_host["exposure-urls"].inputs["connection"])["host"] == HOST_ADDRESS
+
+
+def test_by_bgp_the_proof_looks_at_what_upstreams_were_told() -> None:
+    its = stack(values(**BY_BGP))
+    told = json.loads(its["proof-routes"].ran().parameters[2])
+    assert told == {"lan": ["192.168.1.1", ""], "far": ["192.168.9.1", "10.26.23.32/27"]}
+    near = its["preflight-host"].ran().parameters[-4]
+    assert near == "lan=192.168.1.1", "what has several hops need not be on a network of the host"
+
+
+def test_by_bgp_a_linodes_firewall_lets_its_services_ports_in() -> None:
+    rules = {rule["label"]: rule for rule in stack(values(**BY_BGP))["host-firewall"].inputs["inbounds"]}
+    assert {rule["ports"] for rule in rules.values()} == {"22", "6443", "80", "443"}
 
 
 def test_on_a_machine_you_have_the_forward_is_deleted_with_nothing() -> None:

@@ -37,10 +37,11 @@ def test_every_load_balancer_must_have_an_address() -> None:
 def test_the_host_must_have_a_session_a_route_and_an_answer() -> None:
     routes = dev()["proof-routes"]
     ran = routes.ran()
-    seconds, nodes, addresses, own, *http = ran.parameters
+    seconds, nodes, upstreams, addresses, own, *http = ran.parameters
     assert (ran.file, seconds, http) == ("proof.py", "300", ["default/fcdemo-service"])
     assert ran.seconds > 300
     assert json.loads(nodes) == {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
+    assert json.loads(upstreams) == {}
     assert json.loads(own) == list(SERVICES)
     assert json.loads(addresses) == {name: f"10.26.23.{32 + place}" for place, name in enumerate(SERVICES)}
     assert routes.deleted_with == dev()["host-key"].urn
@@ -151,6 +152,7 @@ def test_outputs() -> None:
     addresses = {name: f"10.26.23.{32 + place}" for place, name in enumerate(SERVICES)}
     report = {
         "sessions": {name: {"state": "Established", "prefixes": 1} for name in ("k3s1", "k3s2", "k3s3")},
+        "upstreams": {},
         "routes": {address: ["10.26.23.11"] for address in addresses.values()},
         "http": {"default/fcdemo-service": 200},
     }

@@ -21,6 +21,7 @@ def seen(**node: Any) -> dict[str, Any]:
         "endpoint": "",
         "cluster": {"nodes": {"k3s1": its}, "agents": {}, "operator": 1, "services": {}},
         "sessions": {},
+        "upstreams": {},
         "routes": {},
         "answers": {},
     }
@@ -68,6 +69,17 @@ def test_a_service_that_is_routed_and_does_not_answer(pods: int, why: str) -> No
     *_, layer = judge(replace(STACK, outputs=outputs), found)
     assert [finding.what for finding in layer.findings] == [f"default/web: {address} does not answer: {why}"]
     assert layer.findings[0].fix.endswith("k3s kubectl -n default get pods,events -o wide`")
+
+
+def test_an_upstream_without_a_session_is_named_with_the_line_that_says_more() -> None:
+    agent = {"pod": "cilium-a", "ready": True, "said": "", "version": "1.20.2"}
+    found = seen() | {"upstreams": {"lan": {"address": "192.168.1.1", "state": "Connect", "told": []}}}
+    found["cluster"]["agents"] = {"k3s1": agent}
+    layer, finding = broken(found)
+    assert (layer, finding.what) == ("BGP", "upstream lan (192.168.1.1): its BGP session is Connect")
+    assert "sudo vtysh -c 'show bgp neighbors 192.168.1.1'`" in finding.fix
+    found["upstreams"]["lan"] |= {"state": "Established", "told": ["10.26.23.32/27"]}
+    assert "upstream lan has a session and is told 1 prefixes" in judge(STACK, found)[4].seen
 
 
 def test_a_stack_that_has_not_reached_a_host_has_nothing_to_look_at() -> None:

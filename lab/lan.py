@@ -1,0 +1,74 @@
+"""The LAN that the lab's host is on: a router with FRR that has a session with the host's, and a client behind it."""
+
+from typing import Any
+
+from lab import machine
+from lab.machine import Machine
+
+ROUTER, CLIENT = Machine("router", "10.26.22.2"), Machine("client", "10.26.22.50")
+ASN = 65010
+PASSWORD = "known-to-all-of-the-lab"  # noqa: S105
+FOREIGN = "198.51.100.0/24"
+"""What the router tells besides a default route, though nobody wants it."""
+CONF = """\
+frr defaults traditional
+ip route {foreign} blackhole
+router bgp {asn}
+ bgp router-id {router}
+ no bgp ebgp-requires-policy
+{neighbors}
+ address-family ipv4 unicast
+  network {foreign}
+{defaults}
+ exit-address-family
+"""
+
+
+def make(public_key: str, hosts: dict[Machine, int]) -> None:
+    """The two machines, unless they are there. `hosts`: AS number of each host's router."""
+    machine.make(ROUTER.name, "prepared", ROUTER.address)
+    machine.make(CLIENT.name, "prepared", CLIENT.address).let_in(public_key)
+    neighbors = "\n".join(
+        f" neighbor {host.address} {line}"
+        for host, asn in hosts.items()
+        for line in (f"remote-as {asn}", f"password {PASSWORD}", "timers 3 9", "timers connect 3")
+    )
+    defaults = "\n".join(f"  neighbor {host.address} default-originate" for host in hosts)
+    conf = CONF.format(foreign=FOREIGN, asn=ASN, router=ROUTER.address, neighbors=neighbors, defaults=defaults)
+    ROUTER.run("sh", "-c", "cat >/etc/frr/frr.conf && chown frr:frr /etc/frr/frr.conf", stdin=conf)
+    ROUTER.run("sed", "-i", "s/^bgpd=no/bgpd=yes/", "/etc/frr/daemons")
+    ROUTER.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")
+    ROUTER.run("systemctl", "restart", "frr")
+    CLIENT.run("ip", "route", "replace", "default", "via", ROUTER.address)
+
+
+def upstream() -> dict[str, Any]:
+    """As `bgp.upstreams` has it."""
+    return {"address": ROUTER.address, "asn": ASN}
+
+
+def exposure() -> dict[str, Any]:
+    return {
+        "mode": "bgp",
+        "cidrs": [machine.SUBNET],
+        "client": {"address": CLIENT.address, "hostKey": CLIENT.host_key()},
+    }
+
+
+def learned() -> dict[str, set[str]]:
+    """Next hops of every BGP route in the router's kernel."""
+    return {
+        route["dst"]: {hop["gateway"] for hop in route.get("nexthops", [route])}
+        for route in ROUTER.json("ip", "-json", "-4", "route", "show", "proto", "bgp")
+    }
+
+
+def ask(address: str) -> str:
+    """The body of an answer over HTTP, asked by the client."""
+    return CLIENT.run("curl", "-fsS", "--max-time", "2", f"http://{address}/", seconds=10)
+
+
+def remove() -> None:
+    for its in (ROUTER, CLIENT):
+        if its.name in machine.machines():
+            machine.remove(its.name)

@@ -1,0 +1,75 @@
+"""The router of the host's LAN is told of the addresses, and a client there asks them: `exposure.mode: bgp`."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from lab import lan, stack, store
+from tests.e2e.conftest import Switched
+from tests.e2e.stack import FCDEMO, HOST, NODES, Stack, bgp_routes, sessions, set_value, unchanged, until, up
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def on_the_lan(control_plane: Switched) -> Iterator[Stack]:
+    before = stack.CONFIG.read_text()
+    its: dict[str, Any] = yaml.safe_load(before)["config"]["cilium-bgp:bgp"]
+    lan.make(stack.public_key(), {HOST: its["peerAsn"]})
+    set_value("bgp", "upstreams", value={"lan": lan.upstream()})
+    set_value("exposure", value=lan.exposure())
+    setting = ("--secret", "--path", "cilium-bgp:upstreamPasswords.lan", "--config-file", str(stack.CONFIG))
+    stack.pulumi("config", "set", *setting, "--stack", stack.STACK, stdin=lan.PASSWORD)
+    up()
+    yield Stack()
+    stack.CONFIG.write_text(before)
+    up()
+    unchanged()
+    addresses = set(control_plane.outputs["load_balancer_ips"].values())
+    assert not addresses & set(lan.learned()), "it is told nothing any more"
+    assert lan.ROUTER.address not in sessions()
+    with pytest.raises(store.BuildError):
+        lan.ask(control_plane.fcdemo)
+    lan.remove()
+
+
+def test_the_router_learns_the_addresses_by_the_host_and_nothing_else(on_the_lan: Stack) -> None:
+    addresses = set(on_the_lan.outputs["load_balancer_ips"].values())
+    assert lan.learned() == {address: {HOST.address} for address in addresses}
+    told = on_the_lan.outputs["bgp"]["upstreams"]["lan"]
+    assert (told["state"], set(told["told"])) == ("Established", {f"{address}/32" for address in addresses})
+
+
+def test_a_client_on_the_lan_is_answered_at_the_addresses_themselves(on_the_lan: Stack) -> None:
+    urls = on_the_lan.outputs["urls"]
+    assert urls == {name: f"http://{at}" for name, at in on_the_lan.outputs["load_balancer_ips"].items()}
+    answers = {lan.ask(on_the_lan.outputs["load_balancer_ips"][FCDEMO]) for _ in range(40)}
+    assert len(answers) > 1, "of several pods"
+
+
+def test_nothing_else_of_the_cluster_is_open_to_it(on_the_lan: Stack) -> None:
+    lan.CLIENT.run("ip", "route", "replace", "10.0.0.0/8", "via", HOST.address)
+    for address in NODES.values():
+        with pytest.raises(store.BuildError):
+            lan.CLIENT.run("timeout", "2", "bash", "-c", f": </dev/tcp/{address}/10250")
+
+
+def test_what_the_router_tells_is_refused(on_the_lan: Stack) -> None:
+    sent = lan.ROUTER.json("vtysh", "-c", f"show bgp ipv4 unicast neighbors {HOST.address} advertised-routes json")
+    assert {"0.0.0.0/0", lan.FOREIGN} <= {sent.get("bgpOriginatingDefaultNetwork"), *sent["advertisedRoutes"]}
+    assert not {"default", lan.FOREIGN} & set(bgp_routes())
+
+
+def test_a_service_without_pods_is_taken_back(on_the_lan: Stack) -> None:
+    scale = ("scale", "deployment/fcdemo3", "-n", "default")
+    on_the_lan.kubectl(*scale, "--replicas=0")
+    until(30, "its route to go", lambda: on_the_lan.fcdemo not in lan.learned())
+    on_the_lan.kubectl(*scale, "--replicas=4")
+    until(60, "its route to return", lambda: on_the_lan.fcdemo in lan.learned())
+    until(60, "an answer", lambda: lan.ask(on_the_lan.fcdemo))
+
+
+def test_after_it_nothing_changes(on_the_lan: Stack) -> None:
+    unchanged()
