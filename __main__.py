@@ -169,6 +169,7 @@ router = BgpRouter(
                 "asn": upstream.asn,
                 "multihop": upstream.multihop,
                 "announce": upstream.announce,
+                "communities": upstream.communities,
                 "accept_default_route": upstream.accept_default_route,
                 "password": pulumi.Output.secret(password) if (password := its.upstream_passwords.get(name)) else None,
             }

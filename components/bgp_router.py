@@ -15,13 +15,15 @@ class UpstreamArgs(TypedDict):
     """A router beyond the host, with an eBGP session of its own."""
 
     address: str
-    """Its IPv4 address, which this router dials."""
+    """Its IP address, which this router dials."""
     asn: int
     """Its autonomous system number, another one than the router's and the nodes'."""
     multihop: int | None
     """How many hops away it is at most; None: on a network of the host's own."""
     announce: Literal["addresses", "pool"]
     """What it is told: each /32 that the nodes announce, or the whole pool while they announce one."""
+    communities: Sequence[str]
+    """What goes with that (RFC 1997), e.g. `65000:1`."""
     accept_default_route: bool
     """Whether a default route is taken from it; nothing else ever is."""
     password: pulumi.Input[str] | None
@@ -63,6 +65,7 @@ def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str
     pool, upstreams = args["pool"], args["upstreams"]
     timers = f"{args['keepalive_time_seconds']} {args['hold_time_seconds']}"
     whole = any(its["announce"] == "pool" for its in upstreams.values()) and not pool.endswith("/32")
+    far = any(its["multihop"] for its in upstreams.values())
     told = {"addresses": f"{pool} ge 32 le 32", "pool": pool}
     return "\n".join(
         [
@@ -85,12 +88,15 @@ def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str
             ),
             "route-map TO-NODES deny 10",
             "!",
+            # What is several hops away is reached by the default route.
+            *(["ip nht resolve-via-default", "ipv6 nht resolve-via-default", "!"] if far else []),
             *(
                 line
                 for name, its in upstreams.items()
                 for line in (
                     f"route-map TO-{name} permit 10",
                     f" match ip address prefix-list UPSTREAM-{name}",
+                    *([f" set community {' '.join(its['communities'])}"] if its["communities"] else []),
                     "!",
                     f"route-map FROM-{name} {'permit' if its['accept_default_route'] else 'deny'} 10",
                     " match ip address prefix-list DEFAULT",
@@ -122,6 +128,7 @@ def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str
                     f"description {name}",
                     *([f"password {upstream_passwords[name]}"] if name in upstream_passwords else []),
                     *([f"ebgp-multihop {its['multihop']}"] if its["multihop"] else []),
+                    *(["capability extended-nexthop"] if ":" in its["address"] else []),
                     f"timers {timers}",
                 )
             ),

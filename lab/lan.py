@@ -5,7 +5,7 @@ from typing import Any
 from lab import machine
 from lab.machine import Machine
 
-ROUTER, CLIENT = Machine("router", "10.26.22.2"), Machine("client", "10.26.22.50")
+ROUTER, CLIENT = Machine("router", "10.26.22.3"), Machine("client", "10.26.22.50")
 ASN = 65010
 PASSWORD = "known-to-all-of-the-lab"  # noqa: S105
 FOREIGN = "198.51.100.0/24"

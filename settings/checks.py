@@ -458,7 +458,7 @@ def _bgp(settings: Settings) -> Iterator[Problem]:
 
 def _upstreams(settings: Settings) -> Iterator[Problem]:
     bgp, networks = settings.bgp, {**_networks_of(settings), "bgp.pool": settings.bgp.pool}
-    owners: dict[IPv4Address, str] = {}
+    owners: dict[object, str] = {}
     for name, its in bgp.upstreams.items():
         key = f"bgp.upstreams.{name}"
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,39}", name):

@@ -21,6 +21,7 @@ from settings.values import (
     BucketName,
     Chart,
     CiliumVersion,
+    Community,
     ContainerImage,
     Count,
     DhcpRange,
@@ -225,7 +226,7 @@ class UpstreamSettings(_Model):
     """A router beyond the host, by its name, with an eBGP session of its own: the LAN's, or a data centre's."""
 
     address: RouterAddress
-    """Its IPv4 address, which the host's router dials."""
+    """Its address, which the host's router dials; by IPv6 it is told the pool's IPv4 addresses too (RFC 8950)."""
     asn: Asn
     """Its autonomous system number, another one than `localAsn` and `peerAsn`."""
     multihop: Hops | None = None
@@ -233,6 +234,8 @@ class UpstreamSettings(_Model):
     announce: Literal["addresses", "pool"] = "addresses"
     """`addresses`: it is told those that Services have, /32 by /32. `pool`: the whole pool, while one of them has one.
     Nothing else."""
+    communities: tuple[Community, ...] = ()
+    """Communities (RFC 1997) that go with what it is told, e.g. '65000:1'."""
     accept_default_route: bool = False
     """Take a default route from it; anything else that it tells is refused. A default route that the host has by itself
     goes before it."""

@@ -13,6 +13,7 @@ from ipaddress import (
     IPv4Address,
     IPv4Interface,
     IPv4Network,
+    IPv6Address,
     IPv6Network,
     ip_address,
     ip_network,
@@ -87,21 +88,40 @@ def _network(consequence: str) -> Callable[[object], IPv4Network | IPv6Network]:
     return read
 
 
-def _address4(consequence: str, example: str) -> Callable[[object], IPv4Address]:
-    def read(value: object) -> IPv4Address:
-        try:
-            return IPv4Address(str(value))
-        except ValueError:
-            meant = str(value).partition("/")[0]
-            if "/" in str(value) and _is_ipv4(meant):
-                raise refusal(
-                    f"{value} has a prefix length; an address stands alone here. Write {meant}.", meant
-                ) from None
+def _address4(value: object) -> IPv4Address:
+    try:
+        return IPv4Address(str(value))
+    except ValueError:
+        meant = str(value).partition("/")[0]
+        if "/" in str(value) and _is_ipv4(meant):
             raise refusal(
-                f"{value} is not an IPv4 address; {consequence}. Write four numbers of 0 to 255, like {example}."
+                f"{value} has a prefix length; an address stands alone here, the bridge gives the network. Write "
+                f"{meant}.",
+                meant,
             ) from None
+        raise refusal(
+            f"{value} is not an IPv4 address; the node could not have it. "
+            "Write four numbers of 0 to 255, like 10.26.23.11."
+        ) from None
 
-    return read
+
+def _router_address(value: object) -> IPv4Address | IPv6Address:
+    try:
+        return ip_address(str(value))
+    except ValueError:
+        raise refusal(
+            f"{value} is not an IP address; no router could be dialled there. Write it like 192.168.1.1 or 2001:db8::1."
+        ) from None
+
+
+def _community(value: object) -> str:
+    numbers = re.fullmatch(r"(\d{1,5}):(\d{1,5})", str(value))
+    if not numbers or any(int(number) > 65535 for number in numbers.groups()):
+        raise refusal(
+            f"{value} is not a community (RFC 1997: two numbers of 16 bits); the router would refuse it. Write it like "
+            "'65000:1', in quotes."
+        )
+    return str(value)
 
 
 def _is_ipv4(value: str) -> bool:
@@ -477,8 +497,9 @@ ServiceCidr = Annotated[IPv4Network, PlainValidator(_network4("Services would ge
 AllowedCidr = Annotated[
     IPv4Network | IPv6Network, PlainValidator(_network("The firewall would let in addresses you did not mean."))
 ]
-NodeAddress = Annotated[IPv4Address, PlainValidator(_address4("the node could not have it", "10.26.23.11"))]
-RouterAddress = Annotated[IPv4Address, PlainValidator(_address4("no router could be dialled there", "192.168.1.1"))]
+NodeAddress = Annotated[IPv4Address, PlainValidator(_address4)]
+RouterAddress = Annotated[IPv4Address | IPv6Address, PlainValidator(_router_address)]
+Community = Annotated[str, BeforeValidator(_community)]
 BridgeAddress = Annotated[IPv4Interface, PlainValidator(_bridge_address)]
 DhcpRange = Annotated[AddressRange, PlainValidator(_address_range)]
 K3sVersion = Annotated[str, AfterValidator(_k3s_version)]

@@ -113,8 +113,8 @@ problem "$(overlapping bgp.pool "$pool")"
 problem "$(overlapping k3s.clusterCidr "$pods")"
 problem "$(overlapping k3s.serviceCidr "$services")"
 for its in $(echo "$near" | tr , ' '); do
-    case $(ip -4 -o route get "${its#*=}" 2>&1) in
-    *' via '*) problem "bgp.upstreams.${its%%=*}.address: ${its#*=} is beyond $(ip -4 -o route get "${its#*=}" | sed 's/.* via \([^ ]*\).*/\1/'), and a session with one hop alone would not reach it. Set bgp.upstreams.${its%%=*}.multihop: 2, or write the address of a router next to the host" ;;
+    case $(ip -o route get "${its#*=}" 2>&1) in
+    *' via '*) problem "bgp.upstreams.${its%%=*}.address: ${its#*=} is beyond $(ip -o route get "${its#*=}" | sed 's/.* via \([^ ]*\).*/\1/'), and a session with one hop alone would not reach it. Set bgp.upstreams.${its%%=*}.multihop: 2, or write the address of a router next to the host" ;;
     *' dev '*) ;;
     *) problem "bgp.upstreams.${its%%=*}.address: the host has no route to ${its#*=}; there would be no session. Write the address that the host reaches it by" ;;
     esac

@@ -106,7 +106,7 @@ ELSEWHERE = {
     "cilium": {"allowHttp", "chart"},
     "exposure": {"cidrs", "listenAddress", "forwards", "client"},
     "exposure.client": {"address", "port", "user", "hostKey"},
-    "bgp.upstreams.NAME": {"address", "asn", "multihop", "announce", "acceptDefaultRoute"},
+    "bgp.upstreams.NAME": {"address", "asn", "multihop", "announce", "communities", "acceptDefaultRoute"},
     "exposure.forwards[N]": set(FORWARD),
     "k3s.snapshots.s3": {"bucket", "endpoint", "region", "folder"},
     # test_keys.py, test_life.py, test_upstreams.py

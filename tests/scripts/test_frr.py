@@ -91,11 +91,18 @@ class Host(namespaces.Host):
             [*self.enter, "ip", "netns", "exec", name, *gobgpd], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
-    def upstream(self, password: str = "", **announced: str) -> None:
-        """A router of AS 65001 on the LAN that waits for the host's session, with GoBGP, and tells it prefixes."""
-        self.machine("upstream", "192.0.2.9", "192.0.2.1")
-        neighbor = {"neighbor-address": "192.0.2.1", "peer-as": 64512, "auth-password": password}
-        waits = {"config": neighbor, "transport": {"config": {"passive-mode": True}}}
+    def upstream(self, password: str = "", host: str = "192.0.2.1", **announced: str) -> None:
+        """A router of AS 65001 that waits for the host's session, with GoBGP, and tells it prefixes: on the LAN unless
+        it is there already."""
+        if host == "192.0.2.1" and "upstream" not in self.output("ip", "netns", "list"):
+            self.machine("upstream", "192.0.2.9", "192.0.2.1")
+        neighbor = {"neighbor-address": host, "peer-as": 64512, "auth-password": password}
+        waits = {
+            "config": neighbor,
+            "transport": {"config": {"passive-mode": True}},
+            "ebgp-multihop": {"config": {"enabled": True, "multihop-ttl": 5}},
+            "afi-safis": [{"config": {"afi-safi-name": "ipv4-unicast"}}],
+        }
         config = {"global": {"config": {"as": 65001, "router-id": "192.0.2.9"}}, "neighbors": [waits]}
         file = self.root / "upstream.json"
         file.write_text(json.dumps(config))
@@ -105,11 +112,13 @@ class Host(namespaces.Host):
             gobgp = ["ip", "netns", "exec", "upstream", "gobgp", "global", "rib", "add", prefix]
             eventually(lambda gobgp=gobgp: self.run(*gobgp).returncode == 0)  # type: ignore[misc]
 
-    def told(self) -> dict[str, str]:
+    def told(self, host: str = "192.0.2.1", attribute: str = "nexthop") -> dict[str, Any]:
         """What the upstream has learned, each with its next hop."""
-        shown = self.run("ip", "netns", "exec", "upstream", "gobgp", "-j", "neighbor", "192.0.2.1", "adj-in").stdout
+        shown = self.run(
+            "ip", "netns", "exec", "upstream", "gobgp", "-j", "neighbor", host, "adj-in", "-a", "ipv4"
+        ).stdout
         return {
-            prefix: next(its["nexthop"] for its in paths[0]["attrs"] if its["type"] == 3)
+            prefix: next(its[attribute] for its in paths[0]["attrs"] if attribute in its)
             for prefix, paths in json.loads(shown or "{}").items()
             if prefix != "error"
         }
@@ -204,6 +213,7 @@ LAN: UpstreamArgs = {
     "asn": 65001,
     "multihop": None,
     "announce": "addresses",
+    "communities": [],
     "accept_default_route": False,
     "password": None,
 }
@@ -253,6 +263,34 @@ def test_a_default_route_is_taken_where_it_is_wanted_and_is_no_way_to_a_pod(host
     assert host.configure().returncode == 0
     eventually(lambda: host.routes() == ["10.26.23.32"])
     assert PASSWORD not in (host.root / "vtysh.told").read_text()
+
+
+@pytest.mark.parametrize("by", ["ipv4", "ipv6"])
+def test_an_upstream_may_be_several_hops_away_and_reached_by_ipv6(host: Host, by: str) -> None:
+    host.machine("hop", "192.0.2.9", "192.0.2.1")
+    host.machine("upstream", "198.51.100.9", "hop=198.51.100.1")
+    host.output("ip", "route", "add", "default", "via", "192.0.2.9")
+    sides = {"ipv4": ("192.0.2.1", "198.51.100.9"), "ipv6": ("fd00:1::1", "fd00:2::9")}
+    for inside, address, link in (
+        ((), "fd00:1::1/64", "hop"),
+        (("-n", "hop"), "fd00:1::9/64", "eth0"),
+        (("-n", "hop"), "fd00:2::1/64", "upstream"),
+        (("-n", "upstream"), "fd00:2::9/64", "eth0"),
+    ):
+        host.output("ip", *inside, "address", "add", address, "dev", link, "nodad")
+    host.output("ip", "-6", "route", "add", "default", "via", "fd00:1::9")
+    host.output("ip", "-n", "upstream", "-6", "route", "add", "default", "via", "fd00:2::1")
+    for family in ("ipv4.ip_forward", "ipv6.conf.all.forwarding"):
+        host.output(*host.on("hop", "sysctl", "-q", "-w", f"net.{family}=1"))
+    host.node(11)
+    host.announce(11, "10.26.23.33/32")
+    ours, theirs = sides[by]
+    upstream = {**LAN, "address": theirs, "multihop": 5, "communities": ["65000:1"]}
+    done = host.configure(upstreams={"lan": upstream})
+    assert (done.returncode, done.stderr) == (0, "")
+    host.upstream(host=ours)
+    eventually(lambda: host.told(ours) == {"10.26.23.33/32": ours})
+    assert host.told(ours, "communities") == {"10.26.23.33/32": [(65000 << 16) + 1]}
 
 
 def test_takes_from_each_node_its_own_pods_and_drops_no_session_for_it(host: Host) -> None:

@@ -26,6 +26,7 @@ LAN: UpstreamArgs = {
     "asn": 65001,
     "multihop": None,
     "announce": "addresses",
+    "communities": [],
     "accept_default_route": False,
     "password": None,
 }
@@ -86,35 +87,46 @@ def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
 
 
 def test_upstreams_are_told_the_pool_alone_and_nothing_is_taken_from_them() -> None:
-    with_default: UpstreamArgs = {**LAN, "address": "10.9.9.9", "multihop": 3, "accept_default_route": True}
-    upstreams = {"lan": LAN, "far": {**with_default, "announce": "pool"}}
-    conf = frr_conf({**ARGS, "upstreams": upstreams}, "s3cret", {"far": "other"})  # type: ignore[typeddict-item]
+    far: UpstreamArgs = {
+        "address": "2001:db8::1",
+        "asn": 65000,
+        "multihop": 10,
+        "announce": "pool",
+        "communities": ["65000:1", "65000:2"],
+        "accept_default_route": True,
+        "password": None,
+    }
+    conf = frr_conf({**ARGS, "upstreams": {"lan": LAN, "far": far}}, "s3cret", {"far": "other"})
     assert [line for line in conf.splitlines() if line not in WHOLE.splitlines()] == [
         "ip prefix-list UPSTREAM-lan seq 10 permit 10.26.23.32/27 ge 32 le 32",
         "ip prefix-list UPSTREAM-far seq 10 permit 10.26.23.32/27",
         "ip prefix-list DEFAULT seq 10 permit 0.0.0.0/0",
+        "ip nht resolve-via-default",
+        "ipv6 nht resolve-via-default",
         "route-map TO-lan permit 10",
         " match ip address prefix-list UPSTREAM-lan",
         "route-map FROM-lan deny 10",
         " match ip address prefix-list DEFAULT",
         "route-map TO-far permit 10",
         " match ip address prefix-list UPSTREAM-far",
+        " set community 65000:1 65000:2",
         "route-map FROM-far permit 10",
         " match ip address prefix-list DEFAULT",
         " neighbor 192.168.1.1 remote-as 65001",
         " neighbor 192.168.1.1 description lan",
         " neighbor 192.168.1.1 timers 3 9",
-        " neighbor 10.9.9.9 remote-as 65001",
-        " neighbor 10.9.9.9 description far",
-        " neighbor 10.9.9.9 password other",
-        " neighbor 10.9.9.9 ebgp-multihop 3",
-        " neighbor 10.9.9.9 timers 3 9",
+        " neighbor 2001:db8::1 remote-as 65000",
+        " neighbor 2001:db8::1 description far",
+        " neighbor 2001:db8::1 password other",
+        " neighbor 2001:db8::1 ebgp-multihop 10",
+        " neighbor 2001:db8::1 capability extended-nexthop",
+        " neighbor 2001:db8::1 timers 3 9",
         "  neighbor 192.168.1.1 activate",
         "  neighbor 192.168.1.1 route-map TO-lan out",
         "  neighbor 192.168.1.1 route-map FROM-lan in",
-        "  neighbor 10.9.9.9 activate",
-        "  neighbor 10.9.9.9 route-map TO-far out",
-        "  neighbor 10.9.9.9 route-map FROM-far in",
+        "  neighbor 2001:db8::1 activate",
+        "  neighbor 2001:db8::1 route-map TO-far out",
+        "  neighbor 2001:db8::1 route-map FROM-far in",
         "  aggregate-address 10.26.23.32/27",
     ]
 
