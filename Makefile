@@ -78,11 +78,12 @@ destroy: setup
 ## The lab
 
 # The program on real LXD, Kubernetes, Cilium and FRR, in containers of their own. MODE: configmap or control-plane.
-# HOST: fresh (the program installs what it needs) or prepared.
+# HOST: fresh (the program installs what it needs) or prepared. LAN=1: with a router beyond that learns the addresses, and
+# a client there.
 MODE ?= configmap
 HOST ?= fresh
 lab: setup
-	@python -m lab.stack up $(MODE) $(HOST)
+	@python -m lab.stack up $(MODE) $(HOST) $(if $(LAN),lan)
 
 # Takes the lab away.
 lab-down: setup

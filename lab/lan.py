@@ -1,12 +1,13 @@
 """The LAN that the lab's host is on: a router with FRR that has a session with the host's, and a client behind it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from lab import machine
 from lab.machine import Machine
 
 ROUTER, CLIENT = Machine("router", "10.26.22.3"), Machine("client", "10.26.22.50")
-ASN = 65010
+NAME, ASN = "lan", 65010
 PASSWORD = "known-to-all-of-the-lab"  # noqa: S105
 FOREIGN = "198.51.100.0/24"
 """What the router tells besides a default route, though nobody wants it."""
@@ -24,16 +25,16 @@ router bgp {asn}
 """
 
 
-def make(public_key: str, hosts: dict[Machine, int]) -> None:
-    """The two machines, unless they are there. `hosts`: AS number of each host's router."""
+def make(public_key: str, hosts: Sequence[str]) -> None:
+    """The two machines, unless they are there. `hosts`: their addresses."""
     machine.make(ROUTER.name, "prepared", ROUTER.address)
     machine.make(CLIENT.name, "prepared", CLIENT.address).let_in(public_key)
     neighbors = "\n".join(
-        f" neighbor {host.address} {line}"
-        for host, asn in hosts.items()
-        for line in (f"remote-as {asn}", f"password {PASSWORD}", "timers 3 9", "timers connect 3")
+        f" neighbor {host} {line}"
+        for host in hosts
+        for line in ("remote-as external", f"password {PASSWORD}", "timers 3 9", "timers connect 3")
     )
-    defaults = "\n".join(f"  neighbor {host.address} default-originate" for host in hosts)
+    defaults = "\n".join(f"  neighbor {host} default-originate" for host in hosts)
     conf = CONF.format(foreign=FOREIGN, asn=ASN, router=ROUTER.address, neighbors=neighbors, defaults=defaults)
     ROUTER.run("sh", "-c", "cat >/etc/frr/frr.conf && chown frr:frr /etc/frr/frr.conf", stdin=conf)
     ROUTER.run("sed", "-i", "s/^bgpd=no/bgpd=yes/", "/etc/frr/daemons")
@@ -42,12 +43,13 @@ def make(public_key: str, hosts: dict[Machine, int]) -> None:
     CLIENT.run("ip", "route", "replace", "default", "via", ROUTER.address)
 
 
-def upstream() -> dict[str, Any]:
-    """As `bgp.upstreams` has it."""
-    return {"address": ROUTER.address, "asn": ASN}
+def upstreams() -> dict[str, Any]:
+    """`bgp.upstreams`."""
+    return {NAME: {"address": ROUTER.address, "asn": ASN}}
 
 
 def exposure() -> dict[str, Any]:
+    """`exposure`."""
     return {
         "mode": "bgp",
         "cidrs": [machine.SUBNET],

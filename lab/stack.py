@@ -1,8 +1,9 @@
 """The stack of the lab: the program, with a container as its host and the Kubernetes and Cilium of the lab.
 
-usage: python -m lab.stack up|preview|destroy [MODE [HOST]]
+usage: python -m lab.stack up|preview|destroy [MODE [HOST [lan]]]
        MODE: configmap (default) or control-plane
        HOST: fresh (default: the program installs what it needs), or prepared (with LXD and FRR there)
+       lan: with a router on the host's LAN that learns the addresses, and a client there
 """
 
 import fcntl
@@ -19,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from lab import authority, build, internet, machine, programs, store
+from lab import authority, build, internet, lan, machine, programs, store
 from lab.machine import Machine
 from scripts import backend, interrupts
 
@@ -48,7 +49,7 @@ HOLD_SECONDS = 9
 TIMERS = {"holdTimeSeconds": HOLD_SECONDS, "keepaliveTimeSeconds": 3, "connectRetryTimeSeconds": 3}
 
 
-def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
+def configuration(mode: str, nodes: Collection[str], on_lan: bool) -> dict[str, Any]:
     """The `dev` stack's configuration, on the lab's host, with what the lab has of Kubernetes and Cilium."""
     dev = yaml.safe_load((store.REPOSITORY / "Pulumi.dev.yaml").read_text())["config"]
     more = {
@@ -62,13 +63,15 @@ def configuration(mode: str, nodes: Collection[str]) -> dict[str, Any]:
         "k3s": {"version": programs.K3S_VERSION, "installerUrl": internet.installer()},
         "bgp": dev["cilium-bgp:bgp"]
         | {"mode": mode, "announcePodCidr": POD_CIDR_ANNOUNCED[mode]}
-        | ({"gracefulRestart": True, **TIMERS} if mode == "control-plane" else {}),
+        | ({"gracefulRestart": True, **TIMERS} if mode == "control-plane" else {})
+        | ({"upstreams": lan.upstreams()} if on_lan else {}),
         "cilium": {
             "version": programs.CILIUM_VERSION,
             "chart": str(programs.cilium_source() / CHART),
             "kubeProxyReplacement": True,
             "values": yaml.safe_load((Path(__file__).parent / "values.yaml").read_text()),
         },
+        **({"exposure": lan.exposure()} if on_lan else {}),
     }
     return {**dev, **{f"cilium-bgp:{root}": value for root, value in changed.items()}}
 
@@ -186,7 +189,7 @@ def check_machine() -> None:
         raise store.BuildError("this machine cannot run the lab: " + "; ".join(reasons))
 
 
-def prepare(mode: str, nodes: Collection[str] = NODES, host: str = "fresh") -> None:
+def prepare(mode: str, nodes: Collection[str] = NODES, host: str = "fresh", *, on_lan: bool = False) -> None:
     """Everything that the stack needs to be there first: parts, LXD, the internet, the host, the configuration."""
     check_machine()
     build.main()
@@ -197,7 +200,9 @@ def prepare(mode: str, nodes: Collection[str] = NODES, host: str = "fresh") -> N
     internet.start()
     machine.make(HOST.name, SYSTEMS[host], HOST.address)
     HOST.let_in(public_key())
-    configure(mode, nodes)
+    if on_lan:
+        lan.make(public_key(), [HOST.address])
+    configure(mode, nodes, on_lan=on_lan)
 
 
 def setup_lxd(verb: str) -> None:
@@ -213,21 +218,23 @@ def public_key() -> str:
     return KEY.with_suffix(".pub").read_text()
 
 
-def configure(mode: str, nodes: Collection[str]) -> None:
-    """Write the stack's configuration, with its one secret encrypted."""
+def configure(mode: str, nodes: Collection[str], *, on_lan: bool = False) -> None:
+    """Write the stack's configuration, with its secrets encrypted."""
     (STATE / "state").mkdir(parents=True, exist_ok=True)
     if not any(stack["name"] == STACK for stack in json.loads(pulumi("stack", "ls", "--json"))):
         CONFIG.unlink(missing_ok=True)
         shutil.copy(store.REPOSITORY / "Pulumi.yaml", RUN)  # `stack init` writes beside it
         pulumi("stack", "init", STACK, cwd=RUN)
-    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, nodes)}
+    content = yaml.safe_load(CONFIG.read_text()) | {"config": configuration(mode, nodes, on_lan)}
     CONFIG.write_text(yaml.safe_dump(content, sort_keys=False))
-    setting = ("config", "set", "--secret", "cilium-bgp:sshPrivateKey", "--stack", STACK, "--config-file", str(CONFIG))
-    pulumi(*setting, stdin=KEY.read_text())
+    secrets = {"sshPrivateKey": KEY.read_text()} | ({f"upstreamPasswords.{lan.NAME}": lan.PASSWORD} if on_lan else {})
+    for path, value in secrets.items():
+        setting = ("config", "set", "--secret", "--path", f"cilium-bgp:{path}", "--stack", STACK)
+        pulumi(*setting, "--config-file", str(CONFIG), stdin=value)
 
 
-def up(mode: str, host: str) -> int:
-    prepare(mode, host=host)
+def up(mode: str, host: str, *, on_lan: bool) -> int:
+    prepare(mode, host=host, on_lan=on_lan)
     if code := operate("up", "--yes", "--skip-preview"):
         print(journals())
         return code
@@ -241,7 +248,8 @@ def up(mode: str, host: str) -> int:
         hops = ", ".join(shown["bgp"]["routes"][address])
         print(f"  {address:15} {service:28} via {hops}")
     print("\nTry:")
-    print(f"  lxc exec --project {machine.PROJECT} {HOST.name} -- curl -s http://{fcdemo}/")
+    for asking in (HOST, lan.CLIENT) if on_lan else (HOST,):
+        print(f"  lxc exec --project {machine.PROJECT} {asking.name} -- curl -s http://{fcdemo}/")
     print(f"  {programs.program('kubectl')} --kubeconfig {kubeconfig} get nodes -o wide")
     print("\nTake it down with: make lab-down")
     return 0
@@ -285,17 +293,17 @@ def alone() -> Iterator[None]:
         yield
 
 
-def main(verb: str, mode: str = "configmap", host: str = "fresh") -> int:
-    for value, known in ((mode, POD_CIDR_ANNOUNCED), (host, SYSTEMS)):
+def main(verb: str, mode: str = "configmap", host: str = "fresh", beyond: str = "") -> int:
+    for value, known in ((mode, POD_CIDR_ANNOUNCED), (host, SYSTEMS), (beyond, ("", "lan"))):
         if value not in known:
             sys.exit(f"{value} is none of {', '.join(known)}")
     interrupts.heed()
     with alone():
         match verb:
             case "up":
-                return up(mode, host)
+                return up(mode, host, on_lan=bool(beyond))
             case "preview":
-                prepare(mode, host=host)
+                prepare(mode, host=host, on_lan=bool(beyond))
                 return operate("preview", "--diff")
             case "destroy":
                 return destroy()

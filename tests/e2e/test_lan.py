@@ -1,32 +1,21 @@
 """The router of the host's LAN is told of the addresses, and a client there asks them: `exposure.mode: bgp`."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import yaml
 
 from lab import lan, stack, store
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import FCDEMO, HOST, NODES, Stack, bgp_routes, sessions, set_value, unchanged, until, up
+from tests.e2e.stack import FCDEMO, HOST, NODES, Stack, bgp_routes, sessions, unchanged, until
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def on_the_lan(control_plane: Switched) -> Iterator[Stack]:
-    before = stack.CONFIG.read_text()
-    its: dict[str, Any] = yaml.safe_load(before)["config"]["cilium-bgp:bgp"]
-    lan.make(stack.public_key(), {HOST: its["peerAsn"]})
-    set_value("bgp", "upstreams", value={"lan": lan.upstream()})
-    set_value("exposure", value=lan.exposure())
-    setting = ("--secret", "--path", "cilium-bgp:upstreamPasswords.lan", "--config-file", str(stack.CONFIG))
-    stack.pulumi("config", "set", *setting, "--stack", stack.STACK, stdin=lan.PASSWORD)
-    up()
+    assert stack.main("up", "control-plane", "fresh", "lan") == 0
     yield Stack()
-    stack.CONFIG.write_text(before)
-    up()
-    unchanged()
+    assert stack.main("up", "control-plane") == 0
     addresses = set(control_plane.outputs["load_balancer_ips"].values())
     assert not addresses & set(lan.learned()), "it is told nothing any more"
     assert lan.ROUTER.address not in sessions()
