@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +109,15 @@ def network(names: Iterable[str], at: str) -> None:
     _lxc("profile", "edit", "default", stdin=json.dumps({"config": _CONFIG, "devices": _DEVICES}))
 
 
-def make(name: str, system: str, address: str, disks: Mapping[str, Path] | None = None) -> Machine:
+def make(
+    name: str, system: str, address: str, disks: Mapping[str, Path] | None = None, *, bridge: str = BRIDGE
+) -> Machine:
     """A running machine of a system of `lab.systems`, made unless it is there. `disks`: folders by where it sees them,
     read-only."""
     machine = Machine(name, address)
     if name not in machines():
-        _lxc("init", _image(system), name, "--device", f"eth0,ipv4.address={address}")
+        nic = ("--device", f"eth0,network={bridge}", "--device", f"eth0,ipv4.address={address}")
+        _lxc("init", _image(system), name, *nic)
         for path, source in (disks or {}).items():
             device = path.strip("/").replace("/", "-")
             _lxc("config", "device", "add", name, device, "disk", f"source={source}", f"path={path}", "readonly=true")
@@ -121,6 +125,22 @@ def make(name: str, system: str, address: str, disks: Mapping[str, Path] | None 
         machine.start()
     machine.await_ready()
     return machine
+
+
+def another_network(bridge: str, gateway: str) -> None:
+    """A bridge beside the lab's own, from which nothing is masqueraded, unless it is there."""
+    if bridge not in _listed("network"):
+        config = {"ipv4.address": gateway, "ipv4.nat": "false", "ipv6.address": "none"}
+        _lxc("network", "create", bridge, *(f"{key}={value}" for key, value in config.items()), project="")
+
+
+def plug_in(machine: Machine, bridge: str, interface: IPv4Interface) -> None:
+    """A second network card, unless it is there."""
+    if "eth1" not in _lxc("config", "device", "list", machine.name).split():
+        nic = ("nic", "name=eth1", f"network={bridge}", f"ipv4.address={interface.ip}")
+        _lxc("config", "device", "add", machine.name, "eth1", *nic)
+    machine.run("ip", "link", "set", "eth1", "up")
+    machine.run("ip", "address", "replace", str(interface), "dev", "eth1")
 
 
 def machines() -> dict[str, str]:
@@ -136,6 +156,11 @@ def remove(name: str) -> None:
     _lxc("delete", "--force", name)
 
 
+def remove_network(bridge: str) -> None:
+    if bridge in _listed("network"):
+        _lxc("network", "delete", bridge, project="")
+
+
 def remove_all() -> None:
     """Machines, images, bridge, pool and project, whichever are there."""
     if there():
@@ -144,7 +169,8 @@ def remove_all() -> None:
         for image in json.loads(_lxc("image", "list", "--format=json")):
             _lxc("image", "delete", image["fingerprint"])
         _lxc("profile", "edit", "default", stdin=json.dumps({"config": {}, "devices": {}}))
-    for kind, name in (("network", BRIDGE), ("storage", PROJECT), ("project", PROJECT)):
+    remove_network(BRIDGE)
+    for kind, name in (("storage", PROJECT), ("project", PROJECT)):
         if name in _listed(kind):
             _lxc(kind, "delete", name, project="")
 

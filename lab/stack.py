@@ -182,9 +182,10 @@ def check_machine() -> None:
         reasons.append(f"{free:.1f} GiB of disk free below {store.REPOSITORY}, {DISK_GIB} are needed")
     if not shutil.which("apt-get"):
         reasons.append("no apt-get: its parts are Debian's packages")
-    routes = json.loads(store.run(["ip", "-json", "-4", "route", "show", "root", machine.SUBNET, "proto", "kernel"]))
-    if taken := [route["dev"] for route in routes if route["dev"] != machine.BRIDGE]:
-        reasons.append(f"{machine.SUBNET} is taken by {', '.join(taken)}")
+    for bridge, network in ((machine.BRIDGE, machine.SUBNET), (lan.BRIDGE, lan.NETWORK)):
+        routes = json.loads(store.run(["ip", "-json", "-4", "route", "show", "root", network, "proto", "kernel"]))
+        if taken := [route["dev"] for route in routes if route["dev"] != bridge]:
+            reasons.append(f"{network} is taken by {', '.join(taken)}")
     if reasons:
         raise store.BuildError("this machine cannot run the lab: " + "; ".join(reasons))
 
@@ -201,7 +202,7 @@ def prepare(mode: str, nodes: Collection[str] = NODES, host: str = "fresh", *, o
     machine.make(HOST.name, SYSTEMS[host], HOST.address)
     HOST.let_in(public_key())
     if on_lan:
-        lan.make(public_key(), [HOST.address])
+        lan.make(public_key(), [HOST])
     configure(mode, nodes, on_lan=on_lan)
 
 
@@ -258,6 +259,7 @@ def up(mode: str, host: str, *, on_lan: bool) -> int:
 def destroy() -> int:
     """Take away the machines and the state; what was built stays in the cache."""
     setup_lxd("start")
+    lan.remove()
     machine.remove_all()
     forget()
     shutil.rmtree(RUN, ignore_errors=True)

@@ -21,6 +21,7 @@ def on_the_lan(control_plane: Switched) -> Iterator[Stack]:
     assert lan.ROUTER.address not in sessions()
     with pytest.raises(store.BuildError):
         lan.ask(control_plane.fcdemo)
+    HOST.run("ip", "route", "delete", lan.NETWORK)
     lan.remove()
 
 
@@ -39,7 +40,7 @@ def test_a_client_on_the_lan_is_answered_at_the_addresses_themselves(on_the_lan:
 
 
 def test_nothing_else_of_the_cluster_is_open_to_it(on_the_lan: Stack) -> None:
-    lan.CLIENT.run("ip", "route", "replace", "10.0.0.0/8", "via", HOST.address)
+    lan.ROUTER.run("ip", "route", "replace", "10.26.23.0/24", "via", HOST.address)
     for address in NODES.values():
         with pytest.raises(store.BuildError):
             lan.CLIENT.run("timeout", "2", "bash", "-c", f": </dev/tcp/{address}/10250")
