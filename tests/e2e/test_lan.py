@@ -6,7 +6,7 @@ import pytest
 
 from lab import lan, stack, store
 from tests.e2e.conftest import Switched
-from tests.e2e.stack import FCDEMO, HOST, NODES, Stack, bgp_routes, sessions, unchanged, until
+from tests.e2e.stack import FCDEMO, HOST, NODES, Stack, bgp_routes, on_node, sessions, unchanged, until
 
 pytestmark = pytest.mark.e2e
 
@@ -52,13 +52,15 @@ def test_what_the_router_tells_is_refused(on_the_lan: Stack) -> None:
     assert not {"default", lan.FOREIGN} & set(bgp_routes())
 
 
-def test_a_service_without_pods_is_taken_back(on_the_lan: Stack) -> None:
-    scale = ("scale", "deployment/fcdemo3", "-n", "default")
-    on_the_lan.kubectl(*scale, "--replicas=0")
-    until(30, "its route to go", lambda: on_the_lan.fcdemo not in lan.learned())
-    on_the_lan.kubectl(*scale, "--replicas=4")
-    until(60, "its route to return", lambda: on_the_lan.fcdemo in lan.learned())
-    until(60, "an answer", lambda: lan.ask(on_the_lan.fcdemo))
+def test_a_service_of_anybodys_is_told_and_taken_back(on_the_lan: Stack) -> None:
+    kubectl = ("k3s1", "k3s", "kubectl")
+    before = set(lan.learned())
+    on_node(*kubectl, "expose", "deployment/fcdemo3", "--name=theirs", "--type=LoadBalancer", "--port=80")
+    until(30, "a route to it", lambda: set(lan.learned()) > before)
+    (address,) = set(lan.learned()) - before
+    assert [address] == on_the_lan.services()["default/theirs"]
+    on_node(*kubectl, "delete", "service", "theirs")
+    until(30, "its route to go", lambda: set(lan.learned()) == before)
 
 
 def test_after_it_nothing_changes(on_the_lan: Stack) -> None:
