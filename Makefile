@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down pictures e2e demo bench bench-lab
+.PHONY: help setup python test coverage chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down pictures e2e demo bench bench-lab
 
 ## To begin
 
@@ -108,7 +108,11 @@ bench-lab: setup
 
 # Every test but those that need a real LXD or the whole lab, or kill at every step. The engine's, the longest, begin.
 test: setup
-	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos' --cov --cov-fail-under=95
+	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos'
+
+# How much of components, settings and LXD's resources the unit tests reach: to count it doubles the time that they take.
+coverage: setup
+	pytest -n 4 --dist loadfile --cov --cov-fail-under=95 tests/unit tests/configurations
 
 # What is killed anywhere is made good by the next run: scripts at every step, KILLS of an `up` at any moment.
 KILLS ?= 200

@@ -232,8 +232,8 @@ class UpstreamSettings(_Model):
     multihop: Hops | None = None
     """How many hops away it is at most. `null`: on a network of the host's own."""
     announce: Literal["addresses", "pool"] = "addresses"
-    """`addresses`: it is told those that Services have, /32 by /32. `pool`: the whole pool, while one of them has one.
-    Nothing else."""
+    """`addresses`: it is told those that nodes announce, /32 by /32. `pool`: the whole pool, while they announce one of
+    it. Nothing else."""
     communities: tuple[Community, ...] = ()
     """Communities (RFC 1997) that go with what it is told, e.g. '65000:1'."""
     accept_default_route: bool = False

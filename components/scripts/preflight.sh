@@ -113,10 +113,12 @@ problem "$(overlapping bgp.pool "$pool")"
 problem "$(overlapping k3s.clusterCidr "$pods")"
 problem "$(overlapping k3s.serviceCidr "$services")"
 for its in $(echo "$near" | tr , ' '); do
-    case $(ip -o route get "${its#*=}" 2>&1) in
-    *' via '*) problem "bgp.upstreams.${its%%=*}.address: ${its#*=} is beyond $(ip -o route get "${its#*=}" | sed 's/.* via \([^ ]*\).*/\1/'), and a session with one hop alone would not reach it. Set bgp.upstreams.${its%%=*}.multihop: 2, or write the address of a router next to the host" ;;
+    name=${its%%=*} router=${its#*=}
+    way=$(ip -o route get "$router" 2>/dev/null || true)
+    case $way in
+    *' via '*) problem "bgp.upstreams.$name.address: $router is beyond $(echo "$way" | sed 's/.* via \([^ ]*\).*/\1/'), and a session with one hop alone would not reach it. Set bgp.upstreams.$name.multihop: 2, or write the address of a router next to the host" ;;
     *' dev '*) ;;
-    *) problem "bgp.upstreams.${its%%=*}.address: the host has no route to ${its#*=}; there would be no session. Write the address that the host reaches it by" ;;
+    *) problem "bgp.upstreams.$name.address: the host has no route to $router; there would be no session. Write the address that the host reaches it by" ;;
     esac
 done
 uplink=$(ip -4 route show default | sed -n 's/.* dev \([^ ]*\).*/\1/p' | head -n 1)

@@ -91,7 +91,7 @@ def test_an_upstream_is_next_to_the_host_or_is_said_to_be_farther(host: Machine)
     for number, way in enumerate(ways):
         host.write(f"state/way-198.51.100.{number}", f"{way}\n")
     host.fake(
-        "ip", 'case "$*" in *"route get"*) cat "$STATE/way-$5" ;; *route*) cat "$STATE/routes" ;; *) exit 1 ;; esac'
+        "ip", 'case "$*" in *"route get"*) cat "$STATE/way-$4" ;; *route*) cat "$STATE/routes" ;; *) exit 1 ;; esac'
     )
     near = [f"lan{number}=198.51.100.{number}" for number in range(3)]
     place = WANTED.index("k3s1") - 1

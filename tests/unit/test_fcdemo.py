@@ -62,7 +62,7 @@ def test_without_it_nothing_of_it_is_there_or_asked_for() -> None:
     its = stack(values(fcdemo={"enabled": False}))
     assert not [resource.name for resource in its if resource.name.startswith("fcdemo")]
     assert "default/fcdemo-service" not in its["proof-addresses"].ran().parameters
-    assert len(its["proof-routes"].ran().parameters) == 4, "no HTTP answer is asked for"
+    assert len(its["proof-routes"].ran().parameters) == 5, "no HTTP answer is asked for"
 
 
 def test_outputs() -> None:

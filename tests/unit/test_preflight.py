@@ -6,7 +6,7 @@ from tests.unit.graph import EXISTING, dev, stack, values
 def test_it_is_asked_about_all_that_the_stack_brings() -> None:
     looked = dev()["preflight-host"]
     networks = ("10.26.23.1/24", "10.26.23.32/27", "10.42.0.0/16", "10.43.0.0/16")
-    nodes = ("1", "k3s1", "k3s2", "k3s3")
+    nodes = ("1", "", "k3s1", "k3s2", "k3s3")
     assert looked.ran().file == "preflight.sh"
     assert looked.ran().parameters == (
         *("0f" * 8, "cilium-bgp/dev", "root", "lxdbr0", *networks, "default", "default", "dir", "6443", *nodes),
