@@ -5,7 +5,7 @@ containerd with images from an archive.
 
 usage: k3s server|agent [FLAGS]     flags as k3s's, also from /etc/rancher/k3s/config.yaml; run by units k3s, k3s-agent
        k3s kubectl|ctr ARGS...      also as links named kubectl and ctr
-       k3s etcd-snapshot save [--name NAME] | ls
+       k3s etcd-snapshot save
        k3s --version
 
 What k3s has and this has not: servicelb, flannel, network policies, kube-proxy, the helm controller, metrics-server,
@@ -48,6 +48,7 @@ BIN = DATA / "data/current/bin"
 TLS = DATA / "server/tls"
 AGENT = DATA / "agent"
 CONTAINERD = Path("/run/k3s/containerd/containerd.sock")
+API = "127.0.0.1:6443"
 ROOT_ENV = {"PATH": f"{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
@@ -64,23 +65,17 @@ def fail(line: str) -> NoReturn:
 
 def parser(role: str) -> argparse.ArgumentParser:
     flags = argparse.ArgumentParser(prog=f"k3s {role}", allow_abbrev=False)
-    flags.add_argument("--server", "-s", default=os.environ.get("K3S_URL"))
-    flags.add_argument("--token", "-t", default=os.environ.get("K3S_TOKEN"))
-    flags.add_argument("--token-file", default=os.environ.get("K3S_TOKEN_FILE"))
-    flags.add_argument("--node-name", default=os.environ.get("K3S_NODE_NAME") or socket.gethostname())
-    flags.add_argument("--node-ip")
-    flags.add_argument("--node-label", action="append", default=[])
+    for name in ("server", "token", "node-name", "node-ip"):
+        flags.add_argument(f"--{name}", required=role == "agent" or name.startswith("node-"))
     if role == "server":
-        flags.add_argument("--agent-token", default=os.environ.get("K3S_AGENT_TOKEN"))
-        flags.add_argument("--https-listen-port", default="6443")
-        flags.add_argument("--write-kubeconfig-mode", default=os.environ.get("K3S_KUBECONFIG_MODE") or "600")
+        flags.add_argument("--agent-token")
         flags.add_argument("--tls-san", action="append", default=[])
         flags.add_argument("--cluster-cidr", default="10.42.0.0/16")
         flags.add_argument("--service-cidr", default="10.43.0.0/16")
         flags.add_argument("--flannel-backend", default="vxlan")
         flags.add_argument("--disable", action="append", default=[])
         flags.add_argument("--etcd-snapshot-dir", type=Path, default=DATA / "server/db/snapshots")
-        flags.add_argument("--etcd-snapshot-schedule-cron")
+        flags.add_argument("--etcd-snapshot-schedule-cron")  # heeded by nobody
         flags.add_argument("--etcd-snapshot-retention", type=int, default=5)
         flags.add_argument("--cluster-reset-restore-path", type=Path)
         for name in (
@@ -103,13 +98,7 @@ def configured(role: str, arguments: Sequence[str]) -> argparse.Namespace:
     for key, value in content.items():
         items = value if isinstance(value, list) else [value]
         flags += [f"--{key}" if item is True else f"--{key}={item}" for item in items if item not in (None, False)]
-    settings = parser(role).parse_args([*flags, *arguments])
-    if settings.token_file and not settings.token:
-        settings.token = Path(settings.token_file).read_text().strip()
-    if not settings.node_ip:
-        route = json.loads(run("ip", "-json", "route", "get", "192.0.2.1"))
-        settings.node_ip = route[0]["prefsrc"]
-    return settings
+    return parser(role).parse_args([*flags, *arguments])
 
 
 # --- small things ---------------------------------------------------------------------------------------------------
@@ -122,14 +111,13 @@ def run(*command: str | Path, text: str | None = None) -> str:
     return done.stdout
 
 
-def private(path: Path, content: str, mode: int = 0o600) -> Path:
-    """Write a file that nobody can read half written, or before it has its mode."""
+def private(path: Path, content: str) -> Path:
+    """Write a file that nobody can read half written, or but root at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
+    part.touch(mode=0o600)
+    part.write_text(content)
     part.rename(path)
     return path
 
@@ -141,6 +129,19 @@ class Dumper(yaml.SafeDumper):
 Dumper.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?$"), list("-+.0123456789")
 )
+
+
+def ask(
+    address: str, context: ssl.SSLContext, method: str, path: str, body: object = None, **headers: str
+) -> tuple[int, bytes]:
+    """HTTP status and answer of an API at HOST:PORT. Errors: OSError."""
+    connection = http.client.HTTPSConnection(address, timeout=20, context=context)
+    try:
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
 
 
 def notify_ready() -> None:
@@ -221,7 +222,7 @@ def certify(name: str, subject: str, options: Sequence[str]) -> None:
     (TLS / f"{name}.key").chmod(0o600)
 
 
-def kubeconfig(path: Path, server: str, authority: str, user: Mapping[str, str], mode: int = 0o600) -> Path:
+def kubeconfig(path: Path, server: str, authority: str, user: Mapping[str, str]) -> Path:
     """Certificates and keys are embedded: the file is all that its reader needs."""
     return private(
         path,
@@ -239,7 +240,6 @@ def kubeconfig(path: Path, server: str, authority: str, user: Mapping[str, str],
             Dumper=Dumper,
             sort_keys=False,
         ),
-        mode,
     )
 
 
@@ -247,12 +247,12 @@ def embedded(path: Path) -> str:
     return base64.b64encode(path.read_bytes()).decode()
 
 
-def client_kubeconfig(path: Path, name: str, port: str, mode: int = 0o600) -> Path:
+def client_kubeconfig(path: Path, name: str) -> Path:
     user = {
         "client-certificate-data": embedded(TLS / f"{name}.crt"),
         "client-key-data": embedded(TLS / f"{name}.key"),
     }
-    return kubeconfig(path, f"https://127.0.0.1:{port}", embedded(TLS / "server-ca.crt"), user, mode)
+    return kubeconfig(path, f"https://{API}", embedded(TLS / "server-ca.crt"), user)
 
 
 # --- joining --------------------------------------------------------------------------------------------------------
@@ -311,17 +311,13 @@ def asked(server: str, token: str, authority: str, what: str) -> Any:
     """An object of kube-system that who joins may read. Ends the program if the token does not allow it."""
     context = ssl.create_default_context(cadata=authority)
     bearer = bootstrap_token(split_token(token)[1])
+    path = f"/api/v1/namespaces/kube-system/{what}"
     for _ in range(10):  # a server that has just started knows its own rules a moment later
-        connection = http.client.HTTPSConnection(urlsplit(server).netloc, timeout=20, context=context)
-        path = f"/api/v1/namespaces/kube-system/{what}"
-        connection.request("GET", path, headers={"Authorization": f"Bearer {bearer}"})
-        answer = connection.getresponse()
-        if answer.status == http.HTTPStatus.OK:
-            return json.load(answer)
+        status, found = ask(urlsplit(server).netloc, context, "GET", path, Authorization=f"Bearer {bearer}")
+        if status == http.HTTPStatus.OK:
+            return json.loads(found)
         time.sleep(1)
-    fail(
-        f"{server} refused the token (HTTP {answer.status}): it is not the one of its servers, or one for agents alone"
-    )
+    fail(f"{server} refused the token (HTTP {status}): it is not the one of its servers, or one for agents alone")
 
 
 # --- node: containerd and kubelet -----------------------------------------------------------------------------------
@@ -412,13 +408,12 @@ def start_node(children: Children, settings: argparse.Namespace, joined: Mapping
     children.start(
         "kubelet",
         "kubelet",
-        f"--config={private(AGENT / 'etc/kubelet.yaml', yaml.dump(config, Dumper=Dumper))}",
+        f"--config={private(AGENT / 'etc/kubelet.yaml', json.dumps(config))}",
         f"--bootstrap-kubeconfig={bootstrap}",
         f"--kubeconfig={AGENT / 'kubelet.kubeconfig'}",
         f"--cert-dir={AGENT / 'pki'}",
         f"--hostname-override={settings.node_name}",
         f"--node-ip={settings.node_ip}",
-        f"--node-labels={','.join(settings.node_label)}",
     )
 
 
@@ -429,77 +424,49 @@ def start_local_api(children: Children, target: str) -> None:
 
 # --- server ---------------------------------------------------------------------------------------------------------
 
-# What lets nodes join with bootstrap tokens, as kubeadm has it, and servers read what servers share. Quoted, because
-# hexadecimal digits may be a number.
-BOOTSTRAP = """\
----
-apiVersion: v1
-kind: Secret
-metadata: {name: bootstrap-token-%(id)s, namespace: kube-system}
-type: bootstrap.kubernetes.io/token
-stringData:
-  token-id: "%(id)s"
-  token-secret: "%(secret)s"
-  usage-bootstrap-authentication: "true"
-  auth-extra-groups: %(groups)s
-"""
-JOIN_RULES = """\
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: k3s-agent, namespace: kube-system}
-data: %(agent)s
----
-apiVersion: v1
-kind: Secret
-metadata: {name: k3s-bootstrap, namespace: kube-system}
-stringData: %(shared)s
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: k3s-agent, namespace: kube-system}
-rules: [{apiGroups: [""], resources: [configmaps], resourceNames: [k3s-agent], verbs: [get]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: k3s-server, namespace: kube-system}
-rules: [{apiGroups: [""], resources: [secrets], resourceNames: [k3s-bootstrap], verbs: [get]}]
-"""
-JOIN_READERS = """\
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: "%(role)s", namespace: kube-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: "%(role)s"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers:%(role)s"}]
-"""
 JOIN_ROLES = {
     "system:node-bootstrapper": "system:bootstrappers:k3s-agent",
     "system:certificates.k8s.io:certificatesigningrequests:nodeclient": "system:bootstrappers:k3s-agent",
     "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient": "system:nodes",
 }
-JOIN_BINDING = """\
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: "k3s:%(role)s"}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "%(role)s"}
-subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: "%(group)s"}]
-"""
+"""Groups by the roles that let their members ask for a node's certificates."""
 
 
 def join_rules(server: str, agent: str, told: Mapping[str, str], shared: str) -> str:
-    """For kubectl. `server`, `agent`: secrets of the two tokens; `told`: what a joining node is told; `shared`: what a
-    joining server is told, encrypted."""
-    rules = JOIN_RULES % {"agent": json.dumps(told), "shared": json.dumps({"data": shared})}
+    """What lets nodes join with bootstrap tokens, as kubeadm has it, and servers read what servers share; for kubectl.
+
+    `server`, `agent`: secrets of the two tokens; `told`: what a joining node is told; `shared`: what a joining server
+    is told, encrypted.
+    """
+    rbac = "rbac.authorization.k8s.io"
+
+    def rule(kind: str, name: str, **fields: Any) -> dict[str, Any]:
+        meta = {"name": name} | ({} if kind == "ClusterRoleBinding" else {"namespace": "kube-system"})
+        version = "v1" if kind in ("ConfigMap", "Secret") else f"{rbac}/v1"
+        return {"apiVersion": version, "kind": kind, "metadata": meta, **fields}
+
+    def bound(kind: str, role: str, name: str, group: str) -> dict[str, Any]:
+        subject = {"apiGroup": rbac, "kind": "Group", "name": group}
+        reference = {"apiGroup": rbac, "kind": kind, "name": role}
+        return rule(f"{kind}Binding", name, roleRef=reference, subjects=[subject])
+
+    rules = [
+        rule("ConfigMap", "k3s-agent", data=dict(told)),
+        rule("Secret", "k3s-bootstrap", stringData={"data": shared}),
+        *(bound("ClusterRole", role, f"k3s:{role}", group) for role, group in JOIN_ROLES.items()),
+    ]
+    for role, resource, name in (("k3s-agent", "configmaps", "k3s-agent"), ("k3s-server", "secrets", "k3s-bootstrap")):
+        allowed = {"apiGroups": [""], "resources": [resource], "resourceNames": [name], "verbs": ["get"]}
+        rules += [rule("Role", role, rules=[allowed]), bound("Role", role, role, f"system:bootstrappers:{role}")]
     groups = {agent: ["k3s-agent"]}
     groups.setdefault(server, []).append("k3s-server")
     for secret, roles in groups.items():
         token_id, token_secret = bootstrap_token(secret).split(".")
-        names = ",".join(f"system:bootstrappers:{role}" for role in roles)
-        rules += BOOTSTRAP % {"id": token_id, "secret": token_secret, "groups": names}
-    rules += "".join(JOIN_READERS % {"role": role} for role in ("k3s-agent", "k3s-server"))
-    return rules + "".join(JOIN_BINDING % {"role": role, "group": group} for role, group in JOIN_ROLES.items())
+        data = {"token-id": token_id, "token-secret": token_secret, "usage-bootstrap-authentication": "true"}
+        data["auth-extra-groups"] = ",".join(f"system:bootstrappers:{role}" for role in roles)
+        kind = "bootstrap.kubernetes.io/token"
+        rules.append(rule("Secret", f"bootstrap-token-{token_id}", type=kind, stringData=data))
+    return "".join(f"---\n{json.dumps(rule)}\n" for rule in rules)
 
 
 def server(children: Children, settings: argparse.Namespace) -> None:
@@ -507,7 +474,6 @@ def server(children: Children, settings: argparse.Namespace) -> None:
     absent |= {"kube-proxy": not settings.disable_kube_proxy, "servicelb": "servicelb" not in settings.disable}
     for name in (name for name, asked_for in absent.items() if asked_for):
         say(f"{name} is asked for (not disabled), but this stand-in has none")
-    port = settings.https_listen_port
     services = ip_network(settings.service_cidr)
     dns = str(services[10])
 
@@ -530,11 +496,11 @@ def server(children: Children, settings: argparse.Namespace) -> None:
         say("Managed etcd cluster membership has been reset, restart without --cluster-reset flag now.")
         say(f"Backup and delete {DATA}/server/db on each peer etcd server and rejoin the nodes")
         sys.exit(0)
-    children.wait_for("etcd to be a voting member", 300, lambda: not_voting(settings))
+    children.wait_for("etcd to be a voting member", 300, not_voting)
     keep_shared(secret)
     start_api(children, settings, encryption)
-    client_kubeconfig(KUBECONFIG, "admin", port, int(settings.write_kubeconfig_mode, 8))
-    children.wait_for("the API server", 120, lambda: api_missing(port))
+    client_kubeconfig(KUBECONFIG, "admin")
+    children.wait_for("the API server", 120, api_missing)
     compare_ranges(settings)
     start_controllers(children, settings)
 
@@ -551,8 +517,8 @@ def server(children: Children, settings: argparse.Namespace) -> None:
         else:
             kubectl("apply", "-f", "-", text=manifest.read_text().replace("%{CLUSTER_DNS}%", dns))
 
-    start_local_api(children, f"127.0.0.1:{port}")
-    start_node(children, settings, join(f"https://127.0.0.1:{port}", agent_secret))
+    start_local_api(children, API)
+    start_node(children, settings, join(f"https://{API}", agent_secret))
     children.wait_for(f"node {settings.node_name}", 120, lambda: node_missing(settings.node_name))
     roles = [f"node-role.kubernetes.io/{role}=true" for role in ("control-plane", "etcd", "master")]
     kubectl("label", "--overwrite", "node", settings.node_name, *roles)
@@ -619,11 +585,9 @@ def fetch_shared(settings: argparse.Namespace) -> dict[str, str]:
         private(DATA / "server" / name, text)
     make_certificates(settings, "127.0.0.1")
     (TLS / "kube-apiserver.names").unlink()  # it was for this joining alone
-    context = client_context("admin", "server-ca")
-    connection = http.client.HTTPSConnection(urlsplit(settings.server).netloc, timeout=20, context=context)
-    connection.request("GET", "/api/v1/namespaces/default/endpoints/kubernetes")
-    subsets = json.load(connection.getresponse())["subsets"]
-    others = [address["ip"] for subset in subsets for address in subset["addresses"]]
+    context, path = client_context("admin", "server-ca"), "/api/v1/namespaces/default/endpoints/kubernetes"
+    _, found = ask(urlsplit(settings.server).netloc, context, "GET", path)
+    others = [address["ip"] for subset in json.loads(found)["subsets"] for address in subset["addresses"]]
     return {"etcd": become_member(settings, others)}
 
 
@@ -685,16 +649,11 @@ def client_context(certificate_name: str, authority_name: str) -> ssl.SSLContext
 
 def etcd(method: str, body: Mapping[str, object], address: str = "") -> Any:
     """etcd's answer, by its JSON gateway; what it complained of has the key `error`; None if it does not answer."""
-    connection = http.client.HTTPSConnection(
-        address or LOCAL, 2379, timeout=10, context=client_context("etcd", "etcd-ca")
-    )
     try:
-        connection.request("POST", f"/v3/{method}", json.dumps(body))
-        return json.load(connection.getresponse())
+        _, found = ask(f"{address or LOCAL}:2379", client_context("etcd", "etcd-ca"), "POST", f"/v3/{method}", body)
+        return json.loads(found)
     except (OSError, ValueError):
         return None
-    finally:
-        connection.close()
 
 
 def peer(settings: argparse.Namespace) -> str:
@@ -753,31 +712,18 @@ def start_etcd(children: Children, settings: argparse.Namespace, initial: str) -
     )
 
 
-def snapshot(arguments: Sequence[str]) -> None:
-    """`k3s etcd-snapshot`: take one, or list those that are there."""
-    flags = argparse.ArgumentParser(prog="k3s etcd-snapshot", allow_abbrev=False)
-    flags.add_argument("what", choices=("save", "ls"))
-    flags.add_argument("--name", default="on-demand")
-    given = flags.parse_args(arguments)
+def snapshot() -> None:
+    """`k3s etcd-snapshot save`."""
     settings = configured("server", [])
     folder = settings.etcd_snapshot_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    its = f"{given.name}-{settings.node_name}-"
-    if given.what == "ls":
-        print("Name Location Size Created")
-        for path in sorted(folder.iterdir()):
-            print(path.name, f"file://{path}", path.stat().st_size, time.strftime("%FT%TZ", time.gmtime()))
-        return
-    connection = http.client.HTTPSConnection(LOCAL, 2379, timeout=60, context=client_context("etcd", "etcd-ca"))
-    connection.request("POST", "/v3/maintenance/snapshot", "{}")
-    part = folder / ".part"
-    with part.open("wb") as file:
-        for line in connection.getresponse():
-            file.write(base64.b64decode(json.loads(line)["result"].get("blob", "")))
-    part.rename(folder / f"{its}{int(time.time())}")
+    its = f"on-demand-{settings.node_name}-"
+    flags = [f"--cacert={TLS / 'etcd-ca.crt'}", f"--cert={TLS / 'etcd.crt'}", f"--key={TLS / 'etcd.key'}"]
+    taken = folder / f"{its}{int(time.time())}"
+    run("etcdctl", f"--endpoints=https://{LOCAL}:2379", *flags, "snapshot", "save", taken)
     for old in sorted(folder.glob(f"{its}*"))[: -settings.etcd_snapshot_retention]:
         old.unlink()
-    say(f"Snapshot {its} saved.")
+    say(f"Snapshot {taken.name} saved.")
 
 
 def restore(settings: argparse.Namespace) -> None:
@@ -792,7 +738,7 @@ def restore(settings: argparse.Namespace) -> None:
     made.rmdir()
 
 
-def not_voting(settings: argparse.Namespace) -> str:
+def not_voting() -> str:
     """Why this member has no vote yet."""
     status = etcd("maintenance/status", {})
     if status is None or "error" in status:
@@ -813,9 +759,9 @@ def promote_learners() -> None:
             etcd("cluster/member/promote", {"ID": member["ID"]})
 
 
-def tend_members(settings: argparse.Namespace) -> None:
+def tend_members() -> None:
     """A node that is deleted stays until its member has gone from etcd."""
-    listed = api(settings, "GET", "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd%3Dtrue")
+    listed = api("GET", "/api/v1/nodes?labelSelector=node-role.kubernetes.io/etcd%3Dtrue")
     for node in (listed or {}).get("items", []):
         meta = node["metadata"]
         if "deletionTimestamp" in meta and FINALIZER in meta.get("finalizers", []):
@@ -827,21 +773,16 @@ def tend_members(settings: argparse.Namespace) -> None:
             left = [name for name in meta["finalizers"] if name != FINALIZER]
             members = (etcd("cluster/member/list", {}) or {"members": [{"name": gone}]}).get("members", [])
             if gone not in [member.get("name") for member in members]:
-                api(settings, "PATCH", f"/api/v1/nodes/{meta['name']}", {"metadata": {"finalizers": left or None}})
+                api("PATCH", f"/api/v1/nodes/{meta['name']}", {"metadata": {"finalizers": left or None}})
 
 
-def api(settings: argparse.Namespace, method: str, path: str, body: object = None) -> Any:
+def api(method: str, path: str, body: object = None) -> Any:
     """The API server's answer as the administrator; None if there is none."""
-    context = client_context("admin", "server-ca")
-    connection = http.client.HTTPSConnection("127.0.0.1", int(settings.https_listen_port), timeout=10, context=context)
+    kind = {"Content-Type": "application/merge-patch+json"}
     try:
-        kind = {"Content-Type": "application/merge-patch+json"}
-        connection.request(method, path, json.dumps(body) if body else None, kind)
-        return json.load(connection.getresponse())
+        return json.loads(ask(API, client_context("admin", "server-ca"), method, path, body, **kind)[1])
     except (OSError, ValueError):
         return None
-    finally:
-        connection.close()
 
 
 # --- the rest of a server -------------------------------------------------------------------------------------------
@@ -884,7 +825,7 @@ def make_certificates(settings: argparse.Namespace, service_address: str) -> Non
         certificate(name, f"system:masters/system:{name}", "client-ca")
     for name in ("kube-controller-manager", "kube-scheduler"):
         certificate(name, f"system:{name}", "client-ca")
-        client_kubeconfig(TLS / f"{name}.kubeconfig", name, settings.https_listen_port)
+        client_kubeconfig(TLS / f"{name}.kubeconfig", name)
     if not (TLS / "service.key").exists():
         private(TLS / "service.key", run("openssl", "genrsa", "2048"))
 
@@ -894,7 +835,6 @@ def start_api(children: Children, settings: argparse.Namespace, encryption: Sequ
         "kube-apiserver",
         "kube-apiserver",
         f"--advertise-address={settings.node_ip}",
-        f"--secure-port={settings.https_listen_port}",
         "--allow-privileged=true",
         "--anonymous-auth=false",
         "--authorization-mode=Node,RBAC",
@@ -957,15 +897,12 @@ def kubectl(*arguments: str, text: str | None = None) -> str:
     return run("kubectl", f"--kubeconfig={KUBECONFIG}", *arguments, text=text)
 
 
-def api_missing(port: str) -> str:
-    context = client_context("admin", "server-ca")
+def api_missing() -> str:
     try:
-        connection = http.client.HTTPSConnection("127.0.0.1", int(port), timeout=5, context=context)
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        return "" if answer.status == http.HTTPStatus.OK else f"HTTP {answer.status}: {answer.read()[-200:]!r}"
+        status, said = ask(API, client_context("admin", "server-ca"), "GET", "/readyz")
     except OSError as error:
         return str(error)
+    return "" if status == http.HTTPStatus.OK else f"HTTP {status}: {said[-200:]!r}"
 
 
 def node_missing(name: str) -> str:
@@ -976,8 +913,6 @@ def node_missing(name: str) -> str:
 
 
 def agent(children: Children, settings: argparse.Namespace) -> None:
-    if not settings.server or not settings.token:
-        fail("an agent needs server (K3S_URL) and token (K3S_TOKEN)")
     joined = join(settings.server, settings.token)
     start_local_api(children, urlsplit(settings.server).netloc)
     start_node(children, settings, joined)
@@ -995,8 +930,8 @@ def main() -> None:
         os.execv(BIN / "kubectl", [role, *arguments])  # noqa: S606 a command in this one's place
     elif role == "ctr":
         os.execv("/usr/bin/ctr", [role, "--address", str(CONTAINERD), "--namespace", "k8s.io", *arguments])  # noqa: S606
-    elif role == "etcd-snapshot":
-        snapshot(arguments)
+    elif [role, *arguments] == ["etcd-snapshot", "save"]:
+        snapshot()
     elif role in ("server", "agent"):
         settings = configured(role, arguments)
         children = Children()
@@ -1010,12 +945,12 @@ def main() -> None:
                 children.check()
                 if role == "server":
                     promote_learners()
-                    tend_members(settings)
+                    tend_members()
                 time.sleep(1)
         finally:
             children.stop()
     else:
-        fail(f"{role} is not a command of this stand-in: server, agent, kubectl, ctr, etcd-snapshot, --version")
+        fail(f"{role} is not a command of this stand-in: server, agent, kubectl, ctr, etcd-snapshot save, --version")
 
 
 if __name__ == "__main__":

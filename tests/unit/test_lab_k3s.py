@@ -73,7 +73,7 @@ class Server:
         self.environment = {"PATH": f"{Path(etcd).parent}:{os.environ['PATH']}", "HOME": "/root"}
         self.children = k3s.Children()
         self.settings = argparse.Namespace(
-            node_name=f"k3s{number}", node_ip=f"{debian.LOOPBACK}.32.{number}", tls_san=[], https_listen_port="6443"
+            node_name=f"k3s{number}", node_ip=f"{debian.LOOPBACK}.32.{number}", tls_san=[]
         )
         self.settings.cluster_reset = False
 
@@ -98,7 +98,7 @@ class Server:
                 other.here()
                 k3s.promote_learners()
             self.here()
-            return k3s.not_voting(self.settings)
+            return k3s.not_voting()
 
         self.children.wait_for("etcd to be a voting member", 60, missing)
 
@@ -157,4 +157,4 @@ def test_servers_are_members_of_a_real_etcd(server: Callable[[int], Server]) -> 
 
 def lost(its: Server) -> str:
     its.here()
-    return k3s.not_voting(its.settings)
+    return k3s.not_voting()
