@@ -98,7 +98,7 @@ def test_it_runs_by_the_way_that_its_machine_has_today(machines: tuple[Machine, 
 
 
 def test_another_subject_is_another_one_but_not_on_another_machine() -> None:
-    machine = Machine(22, "ssh-ed25519 AAAA")
+    machine = Machine("ssh-ed25519 AAAA", "a key", 22)
     olds = props(machine.way(), subject="00:16:3e:00:00:01")
 
     def diff(**changed: Any) -> tuple[bool | None, list[str] | None]:

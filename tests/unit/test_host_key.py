@@ -2,55 +2,38 @@
 
 import asyncio
 import socket
-import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import asyncssh
 import pytest
 
 from components.host_key import HostKeyProvider, learn
+from tests.unit.ssh import public, serving
 
 
 class Machine:
-    """An SSH server in a thread of its own, whose key can be made anew."""
+    """An SSH server whose key can be made anew."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self.thread.start()
         self.port = 0
-        self.server: asyncssh.SSHAcceptor | None = None
+        self.listening = ExitStack()
         self.key = self.boot()
 
     def boot(self) -> str:
         """Listens with a new key, on the port that it had before; returns the key."""
-
-        async def listen() -> str:
-            await self.close()
-            keys = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
-            self.server = await asyncssh.listen("127.0.0.1", self.port, server_host_keys=keys)
-            self.port = self.server.get_port()
-            return " ".join(keys[1].export_public_key().decode().split()[:2])
-
-        return asyncio.run_coroutine_threadsafe(listen(), self.loop).result(30)
-
-    async def close(self) -> None:
-        if self.server:
-            self.server.close()
-            await self.server.wait_closed()
-
-    def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.close(), self.loop).result(30)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self.thread.join(30)
+        self.listening.close()
+        keys = [asyncssh.generate_private_key(kind) for kind in ("ecdsa-sha2-nistp256", "ssh-ed25519")]
+        self.port = self.listening.enter_context(serving(*keys, port=self.port))
+        return " ".join(public(keys[1]).split()[:2])
 
 
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     its = Machine()
-    yield its
-    its.stop()
+    with its.listening:
+        yield its
 
 
 def props(server: Machine, **changed: Any) -> dict[str, Any]:
@@ -94,7 +77,7 @@ def test_a_machine_that_does_not_answer_in_time_is_an_error_that_says_what_to_ch
 
 
 def test_it_waits_for_a_machine_that_is_still_booting(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asyncio.run_coroutine_threadsafe(machine.close(), machine.loop).result(30)
+    machine.listening.close()
     booted: list[str] = []
 
     async def sleep(_: float) -> None:

@@ -1,8 +1,6 @@
 """The LXD providers, through their public methods and a real SSH connection, against a pretend LXD that misbehaves."""
 
-import asyncio
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,31 +19,26 @@ from lxd_resources.profile import ProfileProvider
 from lxd_resources.project import ProjectProvider
 from lxd_resources.storage_pool import StoragePoolProvider
 from simulator.lxd_api import Guests, How, Json, LxdApi
+from tests.unit import ssh
 
-USER_KEY = asyncssh.generate_private_key("ssh-ed25519")
 HOST_KEY = asyncssh.generate_private_key("ssh-ed25519")
 OUTPUTS = {"former", "ipv4_address", "mac_address", "status", "ssh_host_key", "pool", "project"}
 OURS = "p/s/it"
 
 
 class Machine:
-    """An SSH server in a thread of its own that forwards to any Unix socket."""
+    """An SSH server that forwards to any Unix socket, while it does not `refuse` so many connections."""
+
+    port: int
 
     def __init__(self) -> None:
         self.connections: list[asyncssh.SSHServerConnection] = []
-        self.loop = asyncio.new_event_loop()
         self.refuse = 0
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.listener = self.call(self.listen())
-        self.port = self.listener.get_port()
 
-    def call(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result(10)
-
-    async def listen(self) -> asyncssh.SSHAcceptor:
+    def login(self) -> asyncssh.SSHServer:
         machine = self
 
-        class Server(asyncssh.SSHServer):
+        class Login(asyncssh.SSHServer):
             def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
                 machine.connections.append(conn)
                 if machine.refuse:
@@ -55,19 +48,12 @@ class Machine:
             def unix_connection_requested(self, dest_path: str) -> bool:
                 return True
 
-        trusted = asyncssh.import_authorized_keys(USER_KEY.export_public_key().decode())
-        return await asyncssh.create_server(
-            Server, "127.0.0.1", 0, server_host_keys=[HOST_KEY], authorized_client_keys=trusted
-        )
+        return Login()
 
     async def drop(self) -> None:
         for connection in self.connections:
             connection.abort()
         self.connections.clear()
-
-    async def end(self) -> None:
-        self.listener.close()
-        await self.drop()
 
 
 class Nodes(Guests):
@@ -103,9 +89,9 @@ class Nodes(Guests):
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Machine]:
     machine = Machine()
-    yield machine
-    machine.call(machine.end())
-    machine.loop.call_soon_threadsafe(machine.loop.stop)
+    with ssh.serving(HOST_KEY, server_factory=machine.login) as machine.port:
+        yield machine
+        ssh.call(machine.drop())
 
 
 @pytest.fixture
@@ -142,8 +128,8 @@ def endpoint(machine: Machine, api: LxdApi, tmp_path: Path) -> Json:
         "host": "127.0.0.1",
         "port": float(machine.port),
         "user": "root",
-        "privateKey": USER_KEY.export_private_key().decode(),
-        "hostKey": HOST_KEY.export_public_key().decode().strip(),
+        "privateKey": ssh.USER_KEY.export_private_key().decode(),
+        "hostKey": ssh.public(HOST_KEY),
         "socket": str(tmp_path / "lxd"),
         "project": "default",
     }
@@ -909,7 +895,7 @@ def test_dropped_answers_are_asked_for_again(endpoint: Json, api: LxdApi, path: 
 def test_connection_that_breaks_under_a_long_operation(endpoint: Json, nodes: Nodes, machine: Machine) -> None:
     def drop() -> None:
         machine.refuse = 2
-        machine.call(machine.drop())
+        ssh.call(machine.drop())
 
     nodes.on_start = drop
 

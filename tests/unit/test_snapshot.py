@@ -6,12 +6,12 @@ import pytest
 
 from scripts import snapshot
 from status.stack import Stack
-from tests.unit.ssh import Machine, two_machines
+from tests.unit.ssh import Machine, one_machine
 
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    with two_machines() as (host, _):
+    with one_machine() as host:
         monkeypatch.setattr(snapshot, "read", lambda name: Stack(name, host.way(), {}, {}))
         yield host
 

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from pulumi.runtime.proto import engine_pb2_grpc, provider_pb2, provider_pb2_grp
 
 from standin.command import Command
 from standin.serve import UNKNOWN, Secret, attached, decode_properties, encode_properties, serve
+from tests.unit import ssh
 
 PATH = os.pathsep.join(
     [str(Path(sys.executable).parent), str(Path(__file__).parents[2] / ".cache" / "bin"), os.environ["PATH"]]
@@ -49,10 +49,9 @@ Stub = provider_pb2_grpc.ResourceProviderStub
 
 @dataclass
 class Machine:
-    """An SSH server that runs commands by the local shell, in a thread of its own."""
+    """An SSH server that runs commands by the local shell."""
 
     host_key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
-    user_key: asyncssh.SSHKey = field(default_factory=lambda: asyncssh.generate_private_key("ssh-ed25519"))
     port: int = 0
     sessions: int = 0
     forwarded: list[tuple[str, int]] = field(default_factory=list)
@@ -77,8 +76,8 @@ class Machine:
             "host": "127.0.0.1",
             "port": self.port,
             "user": "root",
-            "privateKey": self.user_key.export_private_key().decode(),
-            "hostKey": self.host_key.export_public_key().decode().strip(),
+            "privateKey": ssh.USER_KEY.export_private_key().decode(),
+            "hostKey": ssh.public(self.host_key),
             "dialErrorLimit": 0,
             "perDialTimeout": 5,
             **changed,
@@ -88,29 +87,15 @@ class Machine:
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     machine = Machine()
-    loop = asyncio.new_event_loop()
 
-    class Server(asyncssh.SSHServer):
+    class Login(asyncssh.SSHServer):
         def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
             machine.forwarded.append((dest_host, dest_port))
             return True
 
-    async def listen() -> asyncssh.SSHAcceptor:
-        trusted = asyncssh.import_authorized_keys(machine.user_key.export_public_key().decode())
-        return await asyncssh.create_server(
-            Server, "127.0.0.1", 0, server_host_keys=[machine.host_key], authorized_client_keys=trusted,
-            process_factory=machine.run, encoding=None,
-        )  # fmt: skip
-
-    acceptor = loop.run_until_complete(listen())
-    machine.port = acceptor.get_port()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    yield machine
-    loop.call_soon_threadsafe(acceptor.close)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(10)
-    loop.close()
+    its = machine.host_key
+    with ssh.serving(its, server_factory=Login, process_factory=machine.run, encoding=None) as machine.port:
+        yield machine
 
 
 @pytest.fixture

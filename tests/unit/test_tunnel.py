@@ -12,12 +12,12 @@ import pytest
 
 from scripts import tunnel
 from status.stack import Stack
-from tests.unit.ssh import Machine, two_machines
+from tests.unit.ssh import Machine, one_machine
 
 
 @pytest.fixture
 def host() -> Iterator[Machine]:
-    with two_machines() as (host, _):
+    with one_machine() as host:
         yield host
 
 
