@@ -144,22 +144,6 @@ def register(state: Properties) -> None:
         ]
 
 
-def uninstall(wanted: Properties) -> None:
-    """What a release brought goes, then its record; one that hangs is cut off between the two."""
-    key = f"{wanted['namespace']}/{wanted['name']}"
-    hangs = f"Release/{key}" in memory.faults("hang")
-    with opened() as state:
-        if key not in state["releases"]:
-            raise ClusterError(f"uninstall: Release not loaded: {wanted['name']}: release: not found")
-        state["releases"][key]["info"]["status"] = "uninstalling"
-        for brought in services(wanted):
-            state["objects"].pop(key_of(brought), None)
-        if not hangs:
-            del state["releases"][key]
-    if hangs:
-        raise ClusterError("context deadline exceeded")
-
-
 def chart(wanted: Properties) -> Properties:
     """The chart's metadata."""
     version = wanted.get("version") or "0.0.0"
@@ -277,3 +261,23 @@ def pool(objects: dict[str, Any]) -> Iterator[str]:
             yield from (str(ipaddress.IPv4Address(n)) for n in range(int(start), int(stop) + 1))
         else:
             yield from (str(address) for address in ipaddress.IPv4Network(block))
+
+
+def workloads_of(release: Properties | None) -> dict[str, int]:
+    """What Cilium's chart runs, and on how many nodes each needs one to itself."""
+    if release is None:
+        return {}
+    values, version = release["config"], release["chart"]["metadata"]["version"]
+    hubble, operator = values.get("hubble", {}), values.get("operator", {})
+    runs = {"daemonset/cilium": 0, "deployment/cilium-operator": operator.get("replicas", 2)}
+    runs |= {f"deployment/hubble-{part}": 0 for part in ("relay", "ui") if hubble.get(part, {}).get("enabled")}
+    envoy = values.get("envoy", {}).get("enabled")
+    if values.get("l7Proxy", True) and (version >= "1.16" if envoy is None else envoy):
+        runs["daemonset/cilium-envoy"] = 0
+    return runs
+
+
+def cilium(state: Properties) -> Properties | None:
+    """The release, if it is deployed."""
+    found: Properties | None = state.get("releases", {}).get("kube-system/cilium")
+    return found if found and found["info"]["status"] == "deployed" else None

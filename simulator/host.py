@@ -19,9 +19,11 @@ from typing import Any, Self
 import asyncssh
 
 from simulator import memory
+from simulator.k3s import Node, nodes
 from simulator.linode import INSTANCE
 from simulator.lxd_api import Guests, Json, LxdApi
-from simulator.shell import READING, SOCKET, ExitError, Node, Shell, called, nodes
+from simulator.script import ExitError, called
+from simulator.shell import READING, SOCKET, Shell
 
 EXISTING = "existing"
 """Identity of a machine that no cloud made."""
@@ -46,8 +48,7 @@ class Machines(Guests):
                 its |= {"host_key": new_key(), "authorized_keys": keys, "user_data": data}
 
     def files(self, instance: Json) -> dict[str, str]:
-        with memory.opened("host") as state:
-            its = state.get("nodes", {}).get(instance["config"]["volatile.uuid"])
+        its = memory.read("host").get("nodes", {}).get(instance["config"]["volatile.uuid"])
         if not its:
             return {}
         keys = "".join(f"{key}\n" for key in its["authorized_keys"])
@@ -66,8 +67,7 @@ class RememberedLxd(LxdApi):
         self.machines = Machines()
         super().__init__(self.machines)
         self.machines.lxd = self
-        with memory.opened("lxd") as state:
-            self.entities |= {tuple(key): entity for key, entity in state.get("entities", [])}
+        self.entities |= {tuple(key): entity for key, entity in memory.read("lxd").get("entities", [])}
 
     def forget(self) -> None:
         """A new machine has no instances, and another LXD."""
@@ -113,9 +113,7 @@ class Door(asyncssh.SSHServer):
         return self.connection.forward_connection("127.0.0.1", self.host.listen(node))
 
     def unix_connection_requested(self, dest_path: str) -> Any:
-        with memory.opened("host") as state:
-            installed = state.get("lxd")
-        if self.node or dest_path != SOCKET or not installed:
+        if self.node or dest_path != SOCKET or not memory.read("host").get("lxd"):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "No such file or directory")
         return self.connection.forward_unix_connection(self.host.api_socket)
 
@@ -164,22 +162,20 @@ class PretendHost:
     def key(self) -> str:
         """The machine's public host key: `ssh-ed25519 AAAA…`."""
         self.settle()
-        with memory.opened("host") as state:
-            return " ".join(public_half(state["host_key"]).split()[:2])
+        return " ".join(public_half(memory.read("host")["host_key"]).split()[:2])
 
     def machine(self) -> str | None:
         """Identity of the machine; None if there is none."""
         if not self.cloud:
             return EXISTING
-        with memory.opened("linode") as state:
-            return next((id_ for id_, its in state.get("made", {}).items() if its["type"] == INSTANCE), None)
+        made = memory.read("linode").get("made", {})
+        return next((id_ for id_, its in made.items() if its["type"] == INSTANCE), None)
 
     def first_keys(self, machine: str) -> list[str]:
         """Who may log in as root when the machine is new."""
         if not self.cloud:
             return [self.public_key]
-        with memory.opened("linode") as state:
-            return list(state["made"][machine]["authorized_keys"])
+        return list(memory.read("linode")["made"][machine]["authorized_keys"])
 
     def rebuild(self) -> None:
         """The machine is installed anew, or another one answers at its address."""
@@ -226,8 +222,8 @@ class PretendHost:
                 self.begin(self.greet(connection, node))
 
     async def greet(self, connection: socket.socket, node: Node | None) -> None:
-        with memory.opened("host") as state:
-            its = state["nodes"][node.id] if node else state
+        state = memory.read("host")
+        its = state["nodes"][node.id] if node else state
         with suppress(OSError, asyncssh.Error):
             await asyncssh.run_server(
                 connection,

@@ -5,13 +5,14 @@ agent of Cilium's that is ready, a hanging NODE/join is unknown to the cluster.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from simulator import memory
 from simulator.bgp import has_endpoint
 from simulator.cluster import balancers, settle
+from simulator.k3s import serves
 from simulator.lxd_api import LxdApi
 
 Json = dict[str, Any]
@@ -22,8 +23,6 @@ class Inside:
     """In place of on_server.py's Lxd."""
 
     lxd: LxdApi
-    serves: Callable[[Json, str], bool]
-    """Whether, by what the host remembers, the API of the server of that name answers."""
 
     def close(self) -> None:
         """There is no connection."""
@@ -45,16 +44,15 @@ class Inside:
         }
 
     def execute(self, instance: Json, command: list[str]) -> tuple[int, str, str]:
-        with memory.opened("host") as state:
-            its = state["nodes"].get(instance["id"], {})
-            serves = self.serves(state, instance["name"])
+        state = memory.read("host")
+        its = state["nodes"].get(instance["id"], {})
         match command:
             case ["sh", "-c", _]:
                 unit = {"server": "k3s", "agent": "k3s-agent"}.get(its.get("role", ""))
                 return 0, f"{unit} {self.state(instance['name'])}" if unit else "", ""
             case ["test", "-d", _]:
                 return int(not its.get("datastore")), "", ""
-            case _ if not serves:
+            case _ if not serves(self.lxd, state, instance["name"]):
                 return 1, "", "The connection to the server 127.0.0.1:6443 was refused"
             case [*_, "--raw", "/readyz", _]:
                 return 0, "ok", ""

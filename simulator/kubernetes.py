@@ -34,7 +34,6 @@ CONTENT = ("data", "binaryData", "stringData")
 class PretendKubernetes(Provider):
     package = "kubernetes"
     poll_seconds = 0.1
-    kubeconfig: object = None
     await_seconds = float(memory.setting("AWAIT_SECONDS", "600"))
 
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
@@ -45,15 +44,15 @@ class PretendKubernetes(Provider):
             replaces |= found.keys() & KUBECONFIG
         return Diff(found, frozenset(replaces))
 
-    def configure(self, config: Properties) -> None:
-        self.options = {name for name, value in config.items() if reveal(value) in (True, "true")}
-        self.kubeconfig = reveal(config.get("kubeconfig"))
+    @property
+    def options(self) -> set[str]:
+        """Those that are switched on."""
+        return {name for name, value in self.config.items() if reveal(value) in (True, "true")}
 
     def reach(self) -> None:
         """Errors: ClusterError, the kubeconfig is another cluster's than the one that answers now."""
-        with memory.opened("host") as state:
-            authority = state.get("cluster", {}).get("ca")
-        if authority and isinstance(self.kubeconfig, str) and cluster.certificate(authority) not in self.kubeconfig:
+        authority, its = memory.read("host").get("cluster", {}).get("ca"), reveal(self.config.get("kubeconfig"))
+        if authority and isinstance(its, str) and cluster.certificate(authority) not in its:
             raise ClusterError("configured Kubernetes cluster is unreachable: certificate signed by unknown authority")
 
     def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
@@ -134,14 +133,15 @@ class PretendKubernetes(Provider):
         return (conceal(pruned(known, live), inputs), checkpoint(inputs, live)) if live else None
 
     def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None:
+        if resource.type == RELEASE:
+            raise ClusterError(f"{resource.name} would be uninstalled: a release goes with its cluster")
         try:
             self.reach()
         except ClusterError:
-            if "deleteUnreachable" not in self.options or resource.type == RELEASE:  # which the official one refuses
+            if "deleteUnreachable" not in self.options:
                 raise
             return
-        remove = cluster.uninstall if resource.type == RELEASE else cluster.delete
-        remove(reveal(outputs))
+        cluster.delete(reveal(outputs))
 
     def awaited(self, resource: Resource, inputs: Properties, live: Properties, message: str) -> Properties:
         """The outputs once the object is ready; InitError, with the object as last seen, at the deadline."""

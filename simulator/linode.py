@@ -82,15 +82,14 @@ class Linode(Provider):
         return id_, conceal({**computed(resource.type), **inputs}, inputs)
 
     def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
-        with memory.opened("linode") as state:
-            its = state.get("made", {}).get(resource.id)
-            if its is None:
-                return None
-            seen = computed(resource.type)
-            if its.get("private"):  # by hand
-                seen["ipv4s"] = [PRIVATE_ADDRESS, *seen["ipv4s"]]
-            if resource.type == FIREWALL:
-                inputs = {**inputs, "inbounds": its["inbounds"]}
+        its = memory.read("linode").get("made", {}).get(resource.id)
+        if its is None:
+            return None
+        seen = computed(resource.type)
+        if its.get("private"):  # by hand
+            seen["ipv4s"] = [PRIVATE_ADDRESS, *seen["ipv4s"]]
+        if resource.type == FIREWALL:
+            inputs = {**inputs, "inbounds": its["inbounds"]}
         return inputs, {**outputs, **seen, **inputs}
 
     def update(
@@ -112,9 +111,8 @@ class Linode(Provider):
         if function != "linode:index/getFirewalls:getFirewalls":
             return super().invoke(function, arguments)
         ((wanted,),) = (its["values"] for its in arguments["filters"])
-        with memory.opened("linode") as state:
-            made = state.get("made", {})
-            found = [wanted] if wanted in made else []
+        made = memory.read("linode").get("made", {})
+        found = [wanted] if wanted in made else []
         devices = [described(made, id_) for id_, its in made.items() if its.get("firewall") == wanted]
         return {"firewalls": [{"id": int(id_), "label": made[id_]["label"], "devices": devices} for id_ in found]}
 

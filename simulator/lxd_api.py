@@ -169,13 +169,13 @@ class LxdApi:
                 del self.logs[log]
                 return {"metadata": None}
             case _, "networks", network, "forwards":
-                return self._entities(method, "forwards", f"{network}/{body['listen_address']}", "", body)
+                return self._entities("forwards", f"{network}/{body['listen_address']}", "", body)
             case _, "networks", network, "forwards", address:
                 return self._entity(method, ("forwards", "", f"{network}/{address}"), body, if_match)
             case "GET", kind if kind in KINDS:
                 return {"metadata": self._all(kind, project)}
             case "POST", kind if kind in KINDS:
-                return self._entities(method, kind, body["name"], project, body)
+                return self._entities(kind, body["name"], project, body)
             case _, kind, name if kind in KINDS:
                 return self._entity(method, self._key(kind, project, name), body, if_match)
         raise ApiError(404, f"not found: {method} {'/'.join(path)}")
@@ -193,7 +193,7 @@ class LxdApi:
         except KeyError:
             raise ApiError(404, f"{kind} {name} not found") from None
 
-    def _entities(self, method: str, kind: str, name: str, project: str, body: Json) -> Json:
+    def _entities(self, kind: str, name: str, project: str, body: Json) -> Json:
         key = self._key(kind, project, name)
         exists = {"profiles": 500, "networks": 400, "storage-pools": 409, "forwards": 409}.get(kind, 400)
         if key in self.entities and kind != "instances":
@@ -416,7 +416,7 @@ class LxdApi:
         return interfaces
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Server(socketserver.ThreadingUnixStreamServer):
     """HTTP on a Unix socket."""
 
     daemon_threads = True

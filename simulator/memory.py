@@ -24,12 +24,20 @@ def file_of(name: str) -> Path:
     return Path(setting("STATE", str(default))) / f"{name}.json"
 
 
-@contextlib.contextmanager
-def opened(name: str) -> Iterator[dict[str, Any]]:
-    """The remembered values of that name, kept if the block ends well."""
+def read(name: str) -> dict[str, Any]:
+    """The remembered values of that name."""
     file = file_of(name)
     with lock:
         state: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return state
+
+
+@contextlib.contextmanager
+def opened(name: str) -> Iterator[dict[str, Any]]:
+    """The same, to be changed: kept if the block ends well."""
+    file = file_of(name)
+    with lock:
+        state = read(name)
         before = json.dumps(state)
         yield state
         if json.dumps(state) != before:
@@ -41,5 +49,4 @@ def opened(name: str) -> Iterator[dict[str, Any]]:
 
 
 def faults(kind: str) -> Any:
-    file = file_of("faults")
-    return json.loads(file.read_text()).get(kind, {}) if file.exists() else {}
+    return read("faults").get(kind, {})

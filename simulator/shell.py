@@ -7,67 +7,49 @@ becomes active, k3s2/join never joins, k3s2/session never establishes, nor does 
 bgpd that does not run, failing "endpoint" an endpoint of the API that passes nothing on.
 """
 
-import importlib.util
+import ipaddress
 import json
-import secrets
-import shlex
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+import asyncssh
 import yaml
 
 from components.cluster_identity import numbers
-from components.scripts import awaited
 from simulator import bgp, clock, memory
-from simulator.cluster import certificate, register, served, settle
+from simulator.cluster import balancers, certificate, cilium, identity, ips, register, served, settle, workloads_of
 from simulator.inside import Inside
+from simulator.k3s import Node, members, nodes, not_active, serves
 from simulator.lxd_api import LxdApi
+from simulator.script import TIMED_OUT, Call, ExitError, await_, loaded, parsed, program, script_program
 
-vars(awaited).update(time=clock)
-SCRIPTS = Path(__file__).parent.parent / "components" / "scripts"
 SOCKET = "/var/lib/lxd/unix.socket"
-TIMED_OUT = 124
-"""Exit status of timeout(1)."""
 READING = ("frr.sh", "k3s_install.sh", "ngrok.sh")
 """Scripts that read standard input; the others' may stay open for ever."""
 
 Json = dict[str, Any]
 
 
-class ExitError(Exception):
-    """A script's end with a message on standard error."""
-
-    def __init__(self, message: str, status: int = 1) -> None:
-        super().__init__(message)
-        self.status = status
+def machine_id(instance: str) -> str:
+    """What systemd in the instance with this UUID calls the machine, machine-id(5)."""
+    return instance.replace("-", "")
 
 
-@dataclass(frozen=True)
-class Node:
-    """A running instance."""
+def forgets(*keys: str) -> Callable[..., str]:
+    """The answer of a script, without arguments, that takes back what another one left on the host."""
 
-    id: str
-    """Its volatile.uuid: another one when it is made anew."""
-    name: str
-    address: str
-    user: str
-    """Whom its image lets in."""
+    def answer(shell: "Shell", stdin: str) -> str:
+        with memory.opened("host") as state:
+            for key in keys:
+                state.pop(key, None)
+        return ""
 
-
-def nodes(lxd: LxdApi) -> dict[str, Node]:
-    """Running instances with a fixed address, by that address."""
-    found = {}
-    for (kind, _, name), entity in list(lxd.entities.items()):
-        if kind == "instances" and entity["status"] == "Running":
-            for device in entity["devices"].values():
-                if address := device.get("ipv4.address"):
-                    config = entity["config"]
-                    found[address] = Node(config["volatile.uuid"], name, address, config["image.os"])
-    return found
+    return answer
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class Shell:
     lxd: LxdApi
     node: Node | None = None
 
-    def run(self, call: "Call", stdin: str) -> str:
+    def run(self, call: Call, stdin: str) -> str:
         """What the script writes to standard output. Errors: ExitError."""
         answer: Callable[..., str] | None = getattr(self, call.script.replace(".", "_"), None)
         if answer is None:
@@ -107,10 +89,7 @@ class Shell:
                 )
         return "ready"
 
-    def host_release_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("owner", None)
-        return ""
+    host_release_sh = forgets("owner")
 
     def authorized_keys_sh(self, stdin: str, user: str, machine: str, *keys: str) -> str:
         with memory.opened("host") as state:
@@ -118,8 +97,7 @@ class Shell:
         return ""
 
     def booted_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            return str(state.get("boot", "first start"))
+        return str(memory.read("host").get("boot", "first start"))
 
     def lxd_install_sh(self, stdin: str, limit: str) -> str:
         with memory.opened("host") as state:
@@ -131,24 +109,16 @@ class Shell:
             state["kernel"] = list(modules)
         return ",".join(modules)
 
-    def kernel_restore_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("kernel", None)
-        return ""
+    kernel_restore_sh = forgets("kernel")
 
     def ssh_key_sh(self, stdin: str) -> str:
-        import asyncssh  # noqa: PLC0415
-
         with memory.opened("host") as state:
             if "ssh_key" not in state:
                 public = asyncssh.generate_private_key("ssh-ed25519").export_public_key().decode()
                 state["ssh_key"] = " ".join(public.split()[:2])
             return str(state["ssh_key"])
 
-    def ssh_key_remove_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("ssh_key", None)
-        return ""
+    ssh_key_remove_sh = forgets("ssh_key")
 
     def firewall_sh(self, stdin: str, bridge: str, *arguments: str) -> str:
         _gateway, _api_port, pool, open_to, *nodes = arguments
@@ -156,10 +126,7 @@ class Shell:
             state["firewall"], state["open"] = list(nodes), open_to
         return f"{bridge}: BGP from {', '.join(nodes)}{open_to and f'; {pool} for {open_to}'}"
 
-    def firewall_remove_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("firewall", None)
-        return ""
+    firewall_remove_sh = forgets("firewall")
 
     def frr_sh(self, stdin: str, address: str, bridge: str) -> str:
         network = self.lxd.entities.get(("networks", "", bridge), {"config": {}})
@@ -180,22 +147,17 @@ class Shell:
                 lines = [line for line in state["frr"].splitlines() if " seq 20 " not in line]
                 lines += [f"ip prefix-list NODE-{node} seq 20 permit {range_}" for node, range_ in ranges]
                 state["frr"] = "\n".join([*lines, ""])
-            conf = state.get("frr", "")
+
+        def missing(node: str, range_: str) -> str:
+            sessions = self.sessions()
+            state = "Established" if node in sessions else "Active"
+            return "" if range_ in sessions.get(node, []) else f"BGP state = {state}"
+
         for node, range_ in ranges:
-
-            def missing(node: str = node, range_: str = range_) -> str:
-                sessions = self.sessions(conf)
-                state = "Established" if node in sessions else "Active"
-                return "" if range_ in sessions.get(node, []) else f"BGP state = {state}"
-
-            await_(float(limit), f"a route to {range_}, the pods of {node}", missing)
+            await_(float(limit), f"a route to {range_}, the pods of {node}", partial(missing, node, range_))
         return " ".join(pairs)
 
-    def frr_restore_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("frr", None)
-            state.pop("aside", None)
-        return ""
+    frr_restore_sh = forgets("frr", "aside")
 
     def ngrok_sh(self, stdin: str, address: str) -> str:
         if not stdin.strip():
@@ -204,23 +166,20 @@ class Shell:
             state["ngrok"] = address
         return "https://simulated.ngrok-free.example"
 
-    def ngrok_remove_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            state.pop("ngrok", None)
-        return ""
+    ngrok_remove_sh = forgets("ngrok")
 
     def proof_py(self, stdin: str, *arguments: str) -> str:
         return script_program("proof.py", output=self.output, status=self.status)(arguments)
 
     def output(self, *command: str) -> Json | list[Json]:
         """What vtysh and ip say of sessions and routes."""
-        with memory.opened("host") as state:
-            sessions = self.sessions(state.get("frr", ""))
+        sessions = self.sessions()
         if command[0] == "vtysh":
             if message := memory.faults("fail").get("frr"):
                 raise subprocess.CalledProcessError(1, command, stderr=message)
-            router = bgp.router(state.get("frr", ""))
-            told = bgp.told(state.get("frr", ""), {route for routes in sessions.values() for route in routes})
+            conf = memory.read("host").get("frr", "")
+            router = bgp.router(conf)
+            told = bgp.told(conf, {route for routes in sessions.values() for route in routes})
             if "advertised-routes" in command[2]:
                 return {"advertisedRoutes": {route: {} for route in told[command[2].split()[5]]}}
             peers: Json = {peer: {"state": "Active", "pfxRcd": 0} for peer in (router.neighbors if router else ())}
@@ -239,16 +198,16 @@ class Shell:
 
     def status_py(self, stdin: str, *arguments: str) -> str:
         def endpoint(_name: str) -> str:
-            with memory.opened("host") as state:
-                if "endpoint" in memory.faults("fail"):
-                    raise OSError(memory.faults("fail")["endpoint"])
-                served = any(self.serves(state, its) for its in state.get("endpoint", {}).get("servers", []))
+            if message := memory.faults("fail").get("endpoint"):
+                raise OSError(message)
+            state = memory.read("host")
+            served = any(serves(self.lxd, state, its) for its in state.get("endpoint", {}).get("servers", []))
             return "" if served else "it closes the connection"
 
         proof = loaded("proof.py", output=self.output)
         return script_program(
             "status.py",
-            Lxd=lambda _path: Inside(self.lxd, self.serves),
+            Lxd=lambda _path: Inside(self.lxd),
             endpoint=endpoint,
             sessions=proof.sessions,
             upstreams=proof.upstreams,
@@ -259,9 +218,8 @@ class Shell:
 
     def urls_py(self, stdin: str, seconds: str, urls: str, *http: str) -> str:
         def status(url: str) -> int:
-            with memory.opened("host") as state:
-                shown = {"https://simulated.ngrok-free.example": state.get("ngrok", "")}
-                opened = state.get("open")
+            state = memory.read("host")
+            shown, opened = {"https://simulated.ngrok-free.example": state.get("ngrok", "")}, state.get("open")
             for (kind, _, name), its in list(self.lxd.entities.items()):
                 listens = name.partition("/")[2]
                 if kind == "forwards" and not listens.startswith("127."):  # where LXD's forward never answers
@@ -276,38 +234,33 @@ class Shell:
 
     def routed(self, address: str) -> bool:
         """Whether the host has learned a route to the address."""
-        with memory.opened("host") as state:
-            conf = state.get("frr", "")
-        return any(f"{address}/32" in routes for routes in self.sessions(conf).values())
+        return any(f"{address}/32" in routes for routes in self.sessions().values())
 
-    def sessions(self, conf: str) -> dict[str, list[str]]:
+    def sessions(self) -> dict[str, list[str]]:
         """Routes by the address of each node that has a session."""
-        with memory.opened("host") as state, memory.opened("kubernetes") as cluster:
-            joined, passed = members(state), state.get("firewall", [])
-            release = cilium(cluster)
-            objects, pods = cluster.get("objects", {}), state.get("nodes", {})
-            aside, left = state.get("aside", []), state.get("left", [])
-        router = bgp.router(conf)
-        hanging = memory.faults("hang")
+        with memory.lock:
+            state, cluster = memory.read("host"), memory.read("kubernetes")
+        joined, conf, release = members(state), state.get("frr", ""), cilium(cluster)
+        objects, hanging, router = cluster.get("objects", {}), memory.faults("hang"), bgp.router(conf)
         announced = release is not None and bgp.announces_pods(release.get("config") or {}, objects)
         agents = {
-            node.address: [pods[node.id]["pods"]] if announced else []
+            node.address: [state["nodes"][node.id]["pods"]] if announced else []
             for node in nodes(self.lxd).values()
             if release and joined.get(node.name) == node.id
             if not {f"{node.name}/session", f"{node.name}/agent", "daemonset/cilium"} & set(hanging)
-            if node.address in passed
+            if node.address in state.get("firewall", [])
         }
         sessions = bgp.sessions(conf, objects, release["config"] if release else {}, agents)
         # Cilium of a former cluster speaks on until its node has joined the present one.
         for node in nodes(self.lxd).values():
-            if node.id in left and router and node.address in router.neighbors:
+            if node.id in state.get("left", []) and router and node.address in router.neighbors:
                 sessions.setdefault(node.address, [])
-        return {address: [] if address in aside else routes for address, routes in sessions.items()}
+        return {address: [] if address in state.get("aside", []) else routes for address, routes in sessions.items()}
 
     def support_sh(self, stdin: str, *nodes: str) -> str:
         """Logs may quote anything: these quote all secrets that the host has."""
-        with memory.opened("host") as state:
-            said = [*state.get("frr", "").splitlines(), *json.dumps(state.get("cluster", {}), indent=1).splitlines()]
+        state = memory.read("host")
+        said = [*state.get("frr", "").splitlines(), *json.dumps(state.get("cluster", {}), indent=1).splitlines()]
         return "\n".join(["$ lxc list --all-projects", *nodes, "$ journalctl", *(f"frr: {line}" for line in said)])
 
     # On a node.
@@ -350,77 +303,12 @@ class Shell:
                 token = f"K10{authority}::server:{config['token']}"
                 config |= {"server": server, "token": token} if authority else {"cluster-init": True}
             its |= {"role": role, "version": version, "config": config, "password": its.get("password", password)}
-        with memory.opened("host") as state:
-            if config.get("cluster-reset-restore-path", "") not in ["", *state.get("snapshots", {})]:
-                raise ExitError(f"there is no snapshot {snapshot} in k3s.snapshots.folder")
-        await_(float(limit), f"{unit} on {node.name} active", lambda: self.unit(config))
+        if config.get("cluster-reset-restore-path", "") not in ["", *memory.read("host").get("snapshots", {})]:
+            raise ExitError(f"there is no snapshot {snapshot} in k3s.snapshots.folder")
+        await_(float(limit), f"{unit} on {node.name} active", lambda: not_active(self.lxd, node, config))
         with self.own() as its:
             its["ran"] = True
         return f"k3s version {version} (simulated)"
-
-    def unit(self, config: Json) -> str:
-        """Start k3s with this config.yaml, as far as it comes: why it is not active, nothing if it is."""
-        node = self.at_home()
-        if f"{node.name}/unit" in memory.faults("hang"):
-            return "activating"
-        with memory.opened("host") as state:
-            its = state["nodes"][node.id]
-            secret, authority = split_token(config["token"])
-            cluster = state.get("cluster")
-            if its["role"] == "agent" or not its.get("datastore"):
-                if its["role"] == "server" and "server" not in config:
-                    return self.start(state, config, secret)
-                if not cluster or not self.reaches(state, config["server"]) or not quorum(state):
-                    return "activating: failed to get CA certs: connection refused"
-                if authority not in ("", cluster["ca"]):
-                    return "activating: token CA hash does not match the Cluster CA certificate hash"
-                # k3s asks as the user of the role, whatever the token says.
-                if secret != cluster["token" if its["role"] == "server" else "agent-token"]:
-                    return "activating: not authorized"
-                if cluster["members"].get(node.name, node.id) != node.id:
-                    return "activating: duplicate node name found, please use a unique name for this node"
-                if cluster["nodes"].get(node.name, its)["password"] != its["password"]:
-                    return "activating: Node password rejected, duplicate hostname"
-            elif not cluster or cluster["ca"] != its["datastore"] or cluster["members"].get(node.name) != node.id:
-                return "activating: this server is a not a member of the etcd cluster"
-            elif secret != cluster["token"]:
-                return "activating: bootstrap data already found and encrypted with different token"
-            elif not quorum(state):
-                return "activating: etcdserver: no leader"
-            if its["role"] == "server":
-                if any(config[key] != cluster[key] for key in ("cluster-cidr", "service-cidr")):
-                    return "activating: critical configuration value mismatch between servers"
-                its["datastore"] = cluster["ca"]
-                cluster["members"][node.name] = node.id
-                cluster["agent-token"] = config["agent-token"]
-                cluster["disable-kube-proxy"] = config["disable-kube-proxy"]
-            its["kube-proxy"] = not cluster["disable-kube-proxy"]
-            known(cluster, node, its)
-            state["left"] = [id_ for id_ in state.get("left", []) if id_ != node.id]
-        return ""
-
-    def start(self, state: Json, config: Json, secret: str) -> str:
-        """A server with an empty datastore that names no other starts a cluster, whatever the others do."""
-        node, its = self.at_home(), state["nodes"][self.at_home().id]
-        kept = state.get("snapshots", {}).get(config.get("cluster-reset-restore-path"), {})
-        if kept and kept["token"] != secret:
-            return "activating: bootstrap data already found and encrypted with different token"
-        with memory.opened("kubernetes") as objects:
-            spoke = cilium(objects) is not None
-            objects.clear()  # of a former cluster
-            objects.update(kept.get("objects", {}))
-        state["left"] = [id_ for id_ in members(state).values() if id_ != node.id and spoke]
-        its["datastore"] = kept.get("ca") or secrets.token_hex(32)
-        its["kube-proxy"] = not config["disable-kube-proxy"]
-        shared = ("cluster-cidr", "service-cidr", "disable-kube-proxy", "agent-token")
-        state["cluster"] = {key: config[key] for key in shared} | {
-            "ca": its["datastore"],
-            "token": secret,
-            "members": {node.name: node.id},
-            "nodes": {},
-        }
-        known(state["cluster"], node, its)
-        return ""
 
     def k3s_snapshot_sh(self, stdin: str) -> str:
         with memory.opened("host") as state, memory.opened("kubernetes") as objects:
@@ -429,27 +317,11 @@ class Shell:
             taken[name] = {key: state["cluster"][key] for key in ("ca", "token")} | {"objects": deepcopy(objects)}
         return name
 
-    def reaches(self, state: Json, url: str) -> bool:
-        """Whether a server answers at this URL: directly, or by the host's endpoint."""
-        address, _, port = url.removeprefix("https://").partition(":")
-        endpoint = state.get("endpoint", {})
-        if (address, port) == (endpoint.get("gateway"), endpoint.get("port")):
-            return any(self.serves(state, name) for name in endpoint["servers"])
-        there = nodes(self.lxd).get(address)
-        return port == "6443" and there is not None and self.serves(state, there.name)
-
-    def serves(self, state: Json, name: str) -> bool:
-        """Whether the API of the server of that name answers."""
-        cluster = state.get("cluster", {"members": {}})
-        present = {node.name: node.id for node in nodes(self.lxd).values()}
-        runs = f"{name}/unit" not in memory.faults("hang")
-        return runs and present.get(name, "") == cluster["members"].get(name) and quorum(state)
-
     def k3s_token_sh(self, stdin: str) -> str:
-        with memory.opened("host") as state:
-            if not state["nodes"][self.at_home().id].get("datastore"):
-                return ""
-            return f"K10{state['cluster']['ca']}::server:{state['cluster']['token']}"
+        state = memory.read("host")
+        if not state["nodes"][self.at_home().id].get("datastore"):
+            return ""
+        return f"K10{state['cluster']['ca']}::server:{state['cluster']['token']}"
 
     def k3s_ca_sh(self, stdin: str) -> str:
         return str(self.cluster()["ca"])
@@ -474,14 +346,12 @@ class Shell:
         present = {node.name: node for node in nodes(self.lxd).values()}
 
         def serving() -> Node | None:
-            with memory.opened("host") as state:
-                names = state.get("endpoint", {}).get("servers", [])
-                return next((present[name] for name in names if name in present and self.serves(state, name)), None)
+            state = memory.read("host")
+            names = state.get("endpoint", {}).get("servers", [])
+            return next((present[name] for name in names if name in present and serves(self.lxd, state, name)), None)
 
-        with memory.opened("host") as state:
-            kept = state.get("nodes", {})
-            begun = any(kept.get(node.id, {}).get("datastore") for node in present.values())
-        if without == "skip" and not begun:
+        kept = memory.read("host").get("nodes", {})
+        if without == "skip" and not any(kept.get(node.id, {}).get("datastore") for node in present.values()):
             return ""
         try:
             await_(float(seconds), "a server of the cluster", lambda: "" if serving() else "connection refused")
@@ -507,9 +377,7 @@ class Shell:
         )
 
     def node_aside_sh(self, stdin: str, way: str, address: str, *command: str) -> str:
-        with memory.opened("host") as state:
-            frr = state.get("frr", "")
-        used = {hop for hop, routes in self.sessions(frr).items() if routes}
+        used = {hop for hop, routes in self.sessions().items() if routes}
         with memory.opened("host") as state:
             if way == "leave" and used - {address}:
                 state["aside"] = [*state.get("aside", []), address]
@@ -521,9 +389,7 @@ class Shell:
         if way == "return" and ready == "Ready":
 
             def missing() -> str:
-                with memory.opened("host") as state:
-                    conf = state.get("frr", "")
-                sessions = self.sessions(conf)
+                sessions = self.sessions()
                 fine = address in sessions or not sessions.keys() & {*others}
                 return "" if fine else f"sessions with {', '.join(sessions)} only"
 
@@ -531,9 +397,6 @@ class Shell:
         return answer
 
     def node_drain_sh(self, stdin: str, name: str, limit: str) -> str:
-        with memory.opened("host") as state:
-            if len(members(state)) > 1:
-                state["cluster"]["cordoned"] = [*state["cluster"].get("cordoned", []), name]
         return ""
 
     def node_joined_sh(self, stdin: str, name: str, limit: str) -> str:
@@ -541,12 +404,9 @@ class Shell:
             return "" if name in self.joined() else f'Error from server (NotFound): nodes "{name}" not found'
 
         await_(float(limit), f"node {name} in the cluster", seen)
-        with memory.opened("host") as state:
-            state["cluster"]["cordoned"] = [its for its in state["cluster"].get("cordoned", []) if its != name]
         joined = self.joined()
         others = [node.address for node in nodes(self.lxd).values() if node.name in {*joined} - {name}]
-        with memory.opened("kubernetes") as objects:
-            return " ".join([name, "Ready", *others]) if cilium(objects) else f"{name} NotReady"
+        return " ".join([name, "Ready", *others]) if cilium(memory.read("kubernetes")) else f"{name} NotReady"
 
     def node_remove_sh(self, stdin: str, name: str, limit: str) -> str:
         if self.cluster()["members"].keys() != {name}:  # else it goes with the cluster
@@ -567,8 +427,7 @@ class Shell:
     def cilium_ready_sh(self, stdin: str, limit: str, revision: str, names: str, *workloads: str) -> str:
         def seen(workload: str) -> str:
             name = workload.partition("/")[2]
-            with memory.opened("kubernetes") as state:
-                runs = workloads_of(cilium(state))
+            runs = workloads_of(cilium(memory.read("kubernetes")))
             if workload not in runs or workload in memory.faults("hang"):
                 return f'"{name}" not found'
             # Each wants a node of its own, and waits for it for ever.
@@ -576,20 +435,18 @@ class Shell:
             return "" if wanted <= running else f"{running} of {wanted} updated replicas of {name} are available"
 
         for workload in workloads:
-            await_(float(limit), workload, lambda workload=workload: seen(workload))  # type: ignore[misc]
+            await_(float(limit), workload, partial(seen, workload))
         for name in names.split():
             if name not in self.joined():
                 raise ExitError(f"node {name} Ready: not within {limit} s; pods, events and last log lines are above")
         return f"revision {revision} on {names}: {' '.join(workloads)}"
 
     def object_is_ours_sh(self, stdin: str, kind: str, namespace: str, name: str) -> str:
-        with memory.opened("kubernetes") as state:
-            its, _, version = kind.partition(".")
-            if not served(state, {"apiVersion": "/".join(reversed(version.partition(".")[::2]))}):
-                raise ExitError(f'error: the server doesn\'t have a resource type "{its}"')
-            objects = {key.lower(): live for key, live in state.get("objects", {}).items()}
-        singular = kind.partition(".")[0].lower()
-        found = objects.get(f"{singular}/{namespace}/{name}") or objects.get(f"{singular}//{name}")
+        state, (its, _, version) = memory.read("kubernetes"), kind.partition(".")
+        if not served(state, {"apiVersion": "/".join(reversed(version.partition(".")[::2]))}):
+            raise ExitError(f'error: the server doesn\'t have a resource type "{its}"')
+        objects = {key.lower(): live for key, live in state.get("objects", {}).items()}
+        found = objects.get(f"{its}/{namespace}/{name}".lower()) or objects.get(f"{its}//{name}".lower())
         if found and found["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") != "cilium-bgp":
             raise ExitError(f"{kind} {name} in namespace {namespace} is there already and is not the stack's …")
         return ""
@@ -617,12 +474,12 @@ class Shell:
 
     def l7_check_sh(self, stdin: str, limit: str, namespace: str) -> str:
         def seen() -> str:
-            with memory.opened("kubernetes") as state:
-                values = (cilium(state) or {}).get("config") or {}
-                wanted = {f"Deployment/{namespace}/client", f"Deployment/{namespace}/echo-service"}
-                service = state.get("objects", {}).get(f"Service/{namespace}/echo-service", {"metadata": {}})
-                balanced = service["metadata"].get("annotations", {}).get("service.cilium.io/lb-l7") == "enabled"
-                there = balanced and wanted <= state["objects"].keys()
+            state = memory.read("kubernetes")
+            values = (cilium(state) or {}).get("config") or {}
+            wanted = {f"Deployment/{namespace}/client", f"Deployment/{namespace}/echo-service"}
+            service = state.get("objects", {}).get(f"Service/{namespace}/echo-service", {"metadata": {}})
+            balanced = service["metadata"].get("annotations", {}).get("service.cilium.io/lb-l7") == "enabled"
+            there = balanced and wanted <= state["objects"].keys()
             backend = values.get("loadBalancer", {}).get("l7", {}).get("backend")
             return "" if there and backend == "envoy" else "no resources found"
 
@@ -630,33 +487,20 @@ class Shell:
         return "HTTP/1.1 200 OK"
 
     def pod_ranges_py(self, stdin: str, seconds: str, cluster: str, *wanted: str) -> str:
-        import ipaddress  # noqa: PLC0415
-
         def ranges() -> dict[str, list[ipaddress.IPv4Network]]:
-            names = self.joined()
-            with memory.opened("host") as state, memory.opened("kubernetes") as objects:
-                if not cilium(objects):
-                    return {}
-                return {name: [ipaddress.IPv4Network(state["nodes"][id_]["pods"])] for name, id_ in names.items()}
+            names, its = self.joined(), memory.read("host")["nodes"]
+            agents = names if cilium(memory.read("kubernetes")) else {}
+            return {name: [ipaddress.IPv4Network(its[id_]["pods"])] for name, id_ in agents.items()}
 
         program = script_program("pod_ranges.py", ranges=ranges)
         return program(float(seconds), ipaddress.IPv4Network(cluster), list(wanted))
 
     def load_balancer_ips_py(self, stdin: str, seconds: str, pool: str, *wanted: str) -> str:
-        import ipaddress  # noqa: PLC0415
-
         def load_balancers() -> dict[str, list[str]]:
             self.cluster()
             with memory.opened("kubernetes") as state:
                 settle(state)  # Cilium never stops trying
-                services = [o for o in state["objects"].values() if o["kind"] == "Service"]
-            return {
-                f"{it['metadata']['namespace']}/{it['metadata']['name']}": [
-                    ingress["ip"] for ingress in it.get("status", {}).get("loadBalancer", {}).get("ingress", [])
-                ]
-                for it in services
-                if it["spec"].get("type") == "LoadBalancer"
-            }
+                return {"/".join(identity(its)): ips(its) for its in balancers(state["objects"])}
 
         program = script_program("load_balancer_ips.py", load_balancers=load_balancers)
         return program(float(seconds), ipaddress.IPv4Network(pool), list(wanted))
@@ -666,155 +510,20 @@ class Shell:
             raise ExitError("k3s: not found", 127)
         return self.node
 
-    def own(self) -> "OpenedNode":
-        return OpenedNode(self.at_home().id)
+    @contextmanager
+    def own(self) -> Iterator[Json]:
+        """What this node remembers, kept if the block ends well."""
+        with memory.opened("host") as state:
+            yield state.setdefault("nodes", {}).setdefault(self.at_home().id, {})
 
     def cluster(self, refusal: str = "The connection to the server 127.0.0.1:6443 was refused") -> Json:
         """The cluster whose server this node is. Errors: ExitError, it is none, with the refusal."""
-        node = self.at_home()
-        with memory.opened("host") as state:
-            if not self.serves(state, node.name):
-                raise ExitError(refusal)
-            return dict(state["cluster"])
+        state = memory.read("host")
+        if not serves(self.lxd, state, self.at_home().name):
+            raise ExitError(refusal)
+        return dict(state["cluster"])
 
     def joined(self) -> dict[str, str]:
         """Instance of each node of the cluster. Errors: ExitError."""
         self.cluster()
-        with memory.opened("host") as state:
-            return members(state)
-
-
-class OpenedNode:
-    """What a node remembers, kept if the block ends well."""
-
-    def __init__(self, id_: str) -> None:
-        self.id, self.opened = id_, memory.opened("host")
-
-    def __enter__(self) -> Json:
-        its: Json = self.opened.__enter__().setdefault("nodes", {}).setdefault(self.id, {})
-        return its
-
-    def __exit__(self, *error: Any) -> None:
-        self.opened.__exit__(*error)
-
-
-@dataclass(frozen=True)
-class Call:
-    """A script, its arguments, and the seconds after which it is ended."""
-
-    script: str
-    arguments: list[str]
-    seconds: float
-
-
-def called(command: str) -> Call:
-    """What `components.remote.Script` put into this command line. Errors: ExitError, it is something else."""
-    words = shlex.split(command)
-    return parsed(words[2:] if words[:2] == ["sudo", "-n"] else words)
-
-
-def parsed(words: list[str]) -> Call:
-    if words[:3] != ["timeout", "-k", "10"]:
-        raise ExitError(f"{shlex.join(words)[:40]!r}: not simulated; only the program's own scripts are", 127)
-    return program(words[8:], float(words[3]))  # between them what keeps it alone
-
-
-def program(words: list[str], seconds: float) -> Call:
-    interpreter, _, text, *rest = words
-    if interpreter == "sh":
-        return Call(rest[0], rest[1:], seconds)
-    file = next((file.name for file in SCRIPTS.glob("*.py") if text.endswith(file.read_text())), None)
-    if file is None:  # before it may be what it imports
-        raise ExitError("a Python program that is none of components/scripts: not simulated", 127)
-    return Call(file, rest, seconds)
-
-
-def machine_id(instance: str) -> str:
-    """What systemd in the instance with this UUID calls the machine, machine-id(5)."""
-    return instance.replace("-", "")
-
-
-def split_token(token: str) -> tuple[str, str]:
-    """Secret and hash of the authority ("": none) of a join token, K10HASH::USER:SECRET or SECRET."""
-    if not token.startswith("K10"):
-        return token, ""
-    authority, _, credentials = token.removeprefix("K10").partition("::")
-    return credentials.partition(":")[2], authority
-
-
-def quorum(state: Mapping[str, Any]) -> bool:
-    """Whether etcd has a majority: most members' instances are there."""
-    its = state.get("cluster", {}).get("members", {})
-    alive = [id_ for id_ in its.values() if id_ in state.get("nodes", {})]
-    return 2 * len(alive) > len(its)
-
-
-def loaded(file: str, **pretended: Any) -> Any:
-    """The script as a module, in pretend time, with these of its functions replaced."""
-    spec = importlib.util.spec_from_file_location(file.removesuffix(".py"), SCRIPTS / file)
-    if spec is None or spec.loader is None:
-        raise ExitError(f"{file}: not simulated", 127)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    vars(module).update(pretended, time=clock)
-    return module
-
-
-def script_program(file: str, **pretended: Any) -> Callable[..., str]:
-    """The script's own `main`, in pretend time, with these of its functions replaced."""
-    module = loaded(file, **pretended)
-
-    def main(*arguments: Any) -> str:
-        try:
-            return str(module.main(*arguments))
-        except SystemExit as end:
-            raise ExitError(str(end.code)) from None
-
-    return main
-
-
-def await_(limit: float, what: str, seen: Callable[[], str]) -> None:
-    """Until nothing is `seen` to be missing any more, as lib.sh's await."""
-    end = clock.monotonic() + limit
-    while last := seen():
-        if clock.monotonic() >= end:
-            raise ExitError(f"{what}: not within {limit:.0f} s; last seen: {last}")
-        clock.sleep(5)
-
-
-def known(cluster: Json, node: Node, its: Json) -> None:
-    """Let the cluster know this node; a new one gets a range for its pods, never one that another has had."""
-    if cluster["nodes"].get(node.name, {}).get("id") != node.id:
-        its["pods"] = f"10.42.{cluster.setdefault('ranges', 0)}.0/24"
-        cluster["ranges"] += 1
-    cluster["nodes"][node.name] = {"id": node.id, "password": its["password"]}
-
-
-def members(state: Mapping[str, Any]) -> dict[str, str]:
-    """Instance of each node of the cluster that is there, by its name there."""
-    hanging = memory.faults("hang")
-    return {
-        name: its["id"]
-        for name, its in state.get("cluster", {}).get("nodes", {}).items()
-        if its["id"] in state.get("nodes", {}) and f"{name}/join" not in hanging
-    }
-
-
-def workloads_of(release: Json | None) -> dict[str, int]:
-    """What Cilium's chart runs, and on how many nodes each needs one to itself."""
-    if release is None:
-        return {}
-    values, version = release["config"], release["chart"]["metadata"]["version"]
-    hubble, operator = values.get("hubble", {}), values.get("operator", {})
-    runs = {"daemonset/cilium": 0, "deployment/cilium-operator": operator.get("replicas", 2)}
-    runs |= {f"deployment/hubble-{part}": 0 for part in ("relay", "ui") if hubble.get(part, {}).get("enabled")}
-    envoy = values.get("envoy", {}).get("enabled")
-    if values.get("l7Proxy", True) and (version >= "1.16" if envoy is None else envoy):
-        runs["daemonset/cilium-envoy"] = 0
-    return runs
-
-
-def cilium(state: Mapping[str, Any]) -> Json | None:
-    """The release, if it is deployed."""
-    found: Json | None = state.get("releases", {}).get("kube-system/cilium")
-    return found if found and found["info"]["status"] == "deployed" else None
+        return members(memory.read("host"))

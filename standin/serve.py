@@ -7,6 +7,7 @@ not yet known in a preview is `UNKNOWN`. The engine attaches by PULUMI_DEBUG_PRO
 import functools
 import math
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
@@ -198,45 +199,42 @@ class InitError(Exception):
         self.id, self.outputs, self.reasons = id_, outputs, [message, *(reasons or [])]
 
 
-class Provider:
+class Provider(ABC):
     """One configured instance of a package's provider. Any exception is the operation's error message."""
 
     package: str
 
-    def __init__(self, log: Callable[..., None]) -> None:
-        """`log(resource, message, severity="INFO", ephemeral=False)` writes to the engine's output."""
-        self.log = log
+    def __init__(self, log: Callable[..., None], config: Properties) -> None:
+        """`log(resource, message, severity="INFO", ephemeral=False)` writes to the engine's output. `config` has the
+        inputs of the provider's own resource, nothing where a preview does not know them."""
+        self.log, self.config = log, config
 
     def diff_config(self, olds: Properties, news: Properties) -> Diff:
         return Diff(changes(olds, news))
 
-    def configure(self, config: Properties) -> None: ...
+    @abstractmethod
+    def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties: ...
 
-    def check(self, resource: Resource, olds: Properties, news: Properties) -> Properties:
-        return news
+    @abstractmethod
+    def diff(self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties) -> Diff: ...
 
-    def diff(self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties) -> Diff:
-        return Diff(changes(old_inputs, news))
-
-    def create(self, resource: Resource, inputs: Properties, preview: bool) -> tuple[str, Properties]:
-        raise NotImplementedError(f"{resource.type} cannot be created by the stand-in of {self.package}")
+    @abstractmethod
+    def create(self, resource: Resource, inputs: Properties, preview: bool) -> tuple[str, Properties]: ...
 
     def read(self, resource: Resource, inputs: Properties, outputs: Properties) -> tuple[Properties, Properties] | None:
         """Inputs and outputs as they are now; None if the resource is gone."""
         return inputs, outputs
 
+    @abstractmethod
     def update(
         self, resource: Resource, old_inputs: Properties, outputs: Properties, news: Properties, preview: bool
-    ) -> Properties:
-        raise NotImplementedError(f"{resource.type} cannot be updated by the stand-in of {self.package}")
+    ) -> Properties: ...
 
+    @abstractmethod
     def delete(self, resource: Resource, inputs: Properties, outputs: Properties) -> None: ...
 
     def invoke(self, function: str, arguments: Properties) -> Properties:
         raise NotImplementedError(f"{function} cannot be asked for by the stand-in of {self.package}")
-
-    def close(self) -> None:
-        """Ends what `configure` started."""
 
 
 def operation(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -267,10 +265,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         self.provider = provider
         self.engine: engine_pb2_grpc.EngineStub | None = None
         self.instances: dict[str, Provider] = {}
-        try:
-            self.version = metadata.version(f"pulumi-{provider.package}")
-        except metadata.PackageNotFoundError:
-            self.version = "0.0.0"
+        self.version = metadata.version(f"pulumi-{provider.package}")
 
     def attach(self, address: str) -> None:
         self.engine = engine_pb2_grpc.EngineStub(grpc.insecure_channel(address))
@@ -290,7 +285,7 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
         peer = context.peer()
         if peer not in self.instances:
             # gRPC may have reconnected, or a preview did not configure: the newest instance is the best guess.
-            self.instances[peer] = next(reversed(self.instances.values()), None) or self.provider(self.log)
+            self.instances[peer] = next(reversed(self.instances.values()), None) or self.provider(self.log, {})
         return self.instances[peer]
 
     def Handshake(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.ProviderHandshakeResponse:
@@ -304,22 +299,17 @@ class Servicer(provider_pb2_grpc.ResourceProviderServicer):
     def GetPluginInfo(self, request: Any, context: grpc.ServicerContext) -> plugin_pb2.PluginInfo:
         return plugin_pb2.PluginInfo(version=self.version)
 
-    def GetSchema(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.GetSchemaResponse:
-        return provider_pb2.GetSchemaResponse(schema=f'{{"name":"{self.provider.package}","version":"{self.version}"}}')
-
     def CheckConfig(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.CheckResponse:
         return provider_pb2.CheckResponse(inputs=request.news)
 
     def DiffConfig(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.DiffResponse:
         olds = decode_properties(request.old_inputs) or decode_properties(request.olds)
-        diff = self.provider(self.log).diff_config(olds, decode_properties(request.news))
+        diff = self.provider(self.log, {}).diff_config(olds, decode_properties(request.news))
         return diff_response(diff)
 
     @operation
     def Configure(self, request: Any, context: grpc.ServicerContext) -> provider_pb2.ConfigureResponse:
-        provider = self.provider(self.log)
-        provider.configure(decode_properties(request.args))
-        self.instances[context.peer()] = provider
+        self.instances[context.peer()] = self.provider(self.log, decode_properties(request.args))
         return provider_pb2.ConfigureResponse(acceptSecrets=True, supportsPreview=True)
 
     @operation
@@ -413,24 +403,18 @@ def unique_name(prefix: str) -> str:
     return prefix + secrets.token_hex(4)
 
 
-def serve(provider: type[Provider]) -> tuple[int, Callable[[], None]]:
+def serve(provider: type[Provider]) -> tuple[int, Callable[[], object]]:
     """Serve on a free loopback port: the port, and how to stop."""
-    servicer = Servicer(provider)
     # An operation waits in its thread; the engine starts four for each processor at a time.
     server = grpc.server(futures.ThreadPoolExecutor(64))
-    provider_pb2_grpc.add_ResourceProviderServicer_to_server(servicer, server)
+    provider_pb2_grpc.add_ResourceProviderServicer_to_server(Servicer(provider), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
 
-    def stop() -> None:
-        server.stop(grace=None).wait(5)
-        for instance in set(servicer.instances.values()):
-            instance.close()
-
-    return port, stop
+    return port, lambda: server.stop(grace=None).wait(5)
 
 
-def attached(served: Mapping[str, tuple[int, Callable[[], None]]]) -> dict[str, str]:
+def attached(served: Mapping[str, tuple[int, Callable[[], object]]]) -> dict[str, str]:
     """The environment in which the engine attaches to what `serve` has given, by the providers' names.
 
     It downloads no plugin then. Otherwise it tries to in every command, for each package that is installed and has no

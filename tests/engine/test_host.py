@@ -11,7 +11,9 @@ import pytest
 from components.remote import SCRIPTS, SHARED
 from simulator import bgp, memory
 from simulator.host import PretendHost, new_key, public_half
-from simulator.shell import Call, ExitError, Node, Shell
+from simulator.k3s import Node
+from simulator.script import Call, ExitError
+from simulator.shell import Shell
 
 KEY = new_key()
 NODE = Node("some-uuid", "k3s2", "10.26.23.12", "ubuntu")
@@ -66,8 +68,7 @@ def test_only_the_stacks_key_enters_and_only_while_there_is_a_machine(host: Pret
     assert not logs_in(host, KEY)
 
 
-COMMON = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16", "disable-kube-proxy": False}
-SERVERS = COMMON | {"agent-token": "agents"}
+SERVERS = {"cluster-cidr": "10.42.0.0/16", "service-cidr": "10.43.0.0/16", "agent-token": "agents"}
 ENDPOINT = {"server": "https://10.26.23.1:6443"}
 
 

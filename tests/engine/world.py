@@ -212,10 +212,8 @@ class World:
     def holds(self) -> bool:
         """Whether what the outputs claim is so now, after all that the last run did: each node's session stands, and
         each address is a Service's and learned."""
-        with memory.opened("host") as state:
-            sessions = Shell(self.host.lxd).sessions(state["frr"])
-        with memory.opened("kubernetes") as state:
-            given = {ip for balancer in balancers(state["objects"]) for ip in ips(balancer)}
+        sessions = Shell(self.host.lxd).sessions()
+        given = {ip for balancer in balancers(memory.read("kubernetes")["objects"]) for ip in ips(balancer)}
         outputs = self.outputs()
         claimed = set(outputs["load_balancer_ips"].values())
         nodes = {its["address"] for its in outputs["nodes"].values()}
@@ -227,10 +225,10 @@ class World:
 
     def leaked(self) -> list[str]:
         """Where a secret is in plain text: the state's files, the engine's output, arguments here and there."""
-        with memory.opened("host") as state:
-            made = {state["cluster"][key] for key in ("token", "agent-token")} if "cluster" in state else set()
-            if router := bgp.router(state.get("frr", "")):
-                made.add(router.side.password)
+        state = memory.read("host")
+        made = {state["cluster"][key] for key in ("token", "agent-token")} if "cluster" in state else set()
+        if router := bgp.router(state.get("frr", "")):
+            made.add(router.side.password)
         texts = {str(f): f.read_text(errors="replace") for f in (self.folder / "state").rglob("*") if f.is_file()}
         texts |= {f"seen {text[:80]}": text for text in self.seen}
         texts |= {f"command {text[-80:]}": text for text in self.host.commands}
