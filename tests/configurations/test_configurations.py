@@ -84,13 +84,13 @@ def cases(folder: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("case", cases("invalid"))
-def test_invalid(case: dict[str, Any]) -> None:
+def test_a_bad_configuration_is_told_all_of_its_problems(case: dict[str, Any]) -> None:
     assert outcome(case) == case["messages"]
     assert case["messages"]
 
 
 @pytest.mark.parametrize("case", cases("valid"))
-def test_valid(case: dict[str, Any]) -> None:
+def test_a_good_configuration_has_no_problem(case: dict[str, Any]) -> None:
     assert outcome(case) == []
 
 

@@ -38,13 +38,13 @@ def objects() -> dict[str, str]:
         }
 
 
-def test_up(stack: World) -> None:
+def test_a_first_up_holds_by_the_control_plane(stack: World) -> None:
     stack.up()
     assert stack.holds()
     assert set(objects().values()) == {"cilium.io/v2alpha1"}
 
 
-def test_to_the_config_map_and_back(stack: World) -> None:
+def test_the_mode_goes_to_the_config_map_and_back(stack: World) -> None:
     stack.setting("bgp")["mode"] = "configmap"
     assert stack.up().operations.items() >= dict.fromkeys(OBJECTS, "delete").items()
     assert objects() == {}
@@ -54,7 +54,7 @@ def test_to_the_config_map_and_back(stack: World) -> None:
     assert stack.holds()
 
 
-def test_a_password_of_ones_own(stack: World) -> None:
+def test_a_password_of_ones_own_is_proven_even_after_a_run_that_failed(stack: World) -> None:
     stack.secret("bgpPassword", "canary-bgp-77aa")
     with stack.fault(hang=["k3s2/session"]):
         stack.fails(r"the pods of 10\.26\.23\.12: not within \d+ s; last seen: BGP state = Active")
@@ -62,7 +62,7 @@ def test_a_password_of_ones_own(stack: World) -> None:
     assert stack.holds()
 
 
-def test_a_release_that_the_state_does_not_know(stack: World) -> None:
+def test_a_release_that_the_state_does_not_know_is_taken_over(stack: World) -> None:
     (release,) = (its for its in stack.state() if its["urn"].endswith("::cilium-release"))
     forgotten = stack.pulumi("state", "delete", "--yes", "--force", "--target-dependents", release["urn"])
     assert forgotten.code == 0, forgotten.output
@@ -72,14 +72,14 @@ def test_a_release_that_the_state_does_not_know(stack: World) -> None:
     assert stack.holds()
 
 
-def test_another_cilium(stack: World) -> None:
+def test_another_cilium_touches_nothing_but_its_release(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.17.5"
     same_version = dict.fromkeys(("cilium-release", "cilium-crds", "cilium-running"), "update") | AWAITED | PROVEN
     assert stack.up().operations == same_version
     assert stack.holds()
 
 
-def test_another_cilium_with_another_api_version(stack: World) -> None:
+def test_another_cilium_with_another_api_version_replaces_no_object(stack: World) -> None:
     stack.setting("cilium")["version"] = "1.18.12"
     changed = dict.fromkeys(("cilium-release", "cilium-crds", "cilium-running"), "update") | OBJECTS | AWAITED | PROVEN
     assert stack.up().operations == changed
@@ -89,7 +89,7 @@ def test_another_cilium_with_another_api_version(stack: World) -> None:
     stack.unchanged()
 
 
-def test_the_only_server_anew(stack: World) -> None:
+def test_the_only_server_made_anew_begins_a_cluster_that_is_proven(stack: World) -> None:
     """And with it the cluster: what was awaited in the former one is awaited again."""
     stack.setting("nodes")["k3s1"]["generation"] = 2
     operations = stack.up().operations

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 
 
 @pytest.mark.parametrize("step", ["Instance::k3s2", "Command::k3s1-k3s-server", "Release::cilium-release"])
-def test_engine_killed(stack: World, step: str) -> None:
+def test_an_engine_that_is_killed_leaves_no_secret_and_a_state_that_can_be_read(stack: World, step: str) -> None:
     done = stack.pulumi("up", "--yes", "--skip-preview", at=step, do=kill)
     assert done.code == -9, done.output
     assert stack.leaked() == []
@@ -28,7 +28,7 @@ def test_engine_killed(stack: World, step: str) -> None:
     stack.pulumi("cancel", "--yes")  # the file backend's own lock; Pulumi says so
 
 
-def test_up_after_kills(stack: World) -> None:
+def test_the_up_after_kills_converges(stack: World) -> None:
     stack.up()
     assert stack.established()
 
@@ -133,7 +133,7 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("wrong", "change", "value", "said"), FAILURES)
-def test_failure(
+def test_a_failure_is_told_with_its_reason(
     stack: World,
     wrong: Callable[[World], AbstractContextManager[None]],
     change: Callable[[World, Any], None],
@@ -145,7 +145,7 @@ def test_failure(
         stack.fails(said)
 
 
-def test_all_is_made_good(stack: World) -> None:
+def test_the_up_after_failures_converges(stack: World) -> None:
     stack.up()
     assert stack.established()
     stack.unchanged()

@@ -13,12 +13,12 @@ from tests.engine.world import World, needs_pulumi
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 
-def test_up(stack: World) -> None:
+def test_a_first_up_has_a_session_with_every_node(stack: World) -> None:
     stack.up()
     assert stack.established()
 
 
-def test_pool_full(stack: World) -> None:
+def test_a_full_pool_is_told_with_how_many_addresses_are_in_use(stack: World) -> None:
     with memory.opened("kubernetes") as state:
         elder = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "other", "name": "elder"}}
         state["objects"] = {"Service/other/elder": elder | {"spec": {"type": "LoadBalancer"}}, **state["objects"]}
@@ -30,7 +30,7 @@ def test_pool_full(stack: World) -> None:
     stack.setting("bgp")["pool"] = before
 
 
-def test_somebody_elses_object(stack: World) -> None:
+def test_somebody_elses_object_is_refused_and_left_as_it_is(stack: World) -> None:
     demo = stack.setting("fcdemo")
     demo["enabled"] = False
     stack.up()
@@ -45,7 +45,7 @@ def test_somebody_elses_object(stack: World) -> None:
         assert state["objects"].pop("Service/default/fcdemo-service") == theirs
 
 
-def test_release_pending(stack: World) -> None:
+def test_a_release_that_was_left_pending_is_upgraded(stack: World) -> None:
     with memory.opened("kubernetes") as state:
         release = state["releases"]["kube-system/cilium"]
         release["info"]["status"], release["version"] = "pending-upgrade", release["version"] + 1
@@ -55,14 +55,14 @@ def test_release_pending(stack: World) -> None:
     assert stack.established()
 
 
-def test_lxd_fails_after_the_work(stack: World) -> None:
+def test_what_lxd_fails_after_the_work_is_right_after_the_next_up(stack: World) -> None:
     stack.host.lxd.fail("PUT", "networks/*", "refuse-after")
     stack.setting("lxd")["bridge"] |= {"dhcpRange": "10.26.23.200-10.26.23.210"}
     stack.fails("cannot update network lxdbr0 at 203.0.113.10: pretended failure after the work")
     assert stack.up().operations == {"topology-bridge": "update"}
 
 
-def test_provider_dies(stack: World) -> None:
+def test_a_provider_that_dies_tells_no_secret_and_the_next_up_converges(stack: World) -> None:
     def die(engine: int) -> None:
         stack.served["kubernetes"][1]()
 
@@ -75,7 +75,7 @@ def test_provider_dies(stack: World) -> None:
     stack.up()
 
 
-def test_instance_deleted_behind_our_back(stack: World) -> None:
+def test_an_instance_deleted_behind_our_back_is_made_again(stack: World) -> None:
     for node in ("k3s2", "k3s1"):
         del stack.host.lxd.entities["instances", "default", node]
         stack.host.lxd.save()
@@ -84,7 +84,7 @@ def test_instance_deleted_behind_our_back(stack: World) -> None:
     stack.unchanged()
 
 
-def test_host_is_gone_at_destroy(stack: World) -> None:
+def test_a_stack_whose_host_is_gone_is_destroyed(stack: World) -> None:
     with memory.opened("linode") as state:
         state["made"] = {id_: its for id_, its in state["made"].items() if "firewall" in its["type"]}
     stack.destroyed()

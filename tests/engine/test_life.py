@@ -30,7 +30,7 @@ def of_node(name: str) -> set[str]:
     }
 
 
-def test_up(stack: World) -> None:
+def test_a_first_up_gives_every_service_its_address_and_every_node_a_session(stack: World) -> None:
     done = stack.up()
     assert set(done.operations.values()) == {"create"}
     outputs = stack.outputs()
@@ -54,7 +54,7 @@ def test_nothing_changes_by_itself(stack: World) -> None:
     assert done.code == 0, done.output
 
 
-def test_a_host_that_was_restarted(stack: World) -> None:
+def test_a_restart_of_the_host_is_proven_anew(stack: World) -> None:
     with memory.opened("host") as state:
         state["boot"] = "second start"
     assert stack.up("--refresh").operations == updates("proof-addresses", "proof-routes")
@@ -62,19 +62,19 @@ def test_a_host_that_was_restarted(stack: World) -> None:
         del state["boot"]
 
 
-def test_replicas_and_size_of_the_host(stack: World) -> None:
+def test_other_replicas_and_another_size_of_the_host_change_nothing_else(stack: World) -> None:
     stack.setting("fcdemo")["replicas"] = 2
     stack.setting("host")["type"] = "g7-highmem-2"
     assert stack.up().operations == updates("fcdemo-deployment", "host-instance", "proof-addresses", "proof-routes")
 
 
-def test_password(stack: World) -> None:
+def test_a_password_of_ones_own_takes_the_place_of_the_stacks(stack: World) -> None:
     stack.secrets[f"{PREFIX}bgpPassword"] = CANARIES["bgpPassword"]
     changed = updates("router-frr", "cilium-bgp-config", "cilium-release", *CHECKS)
     assert stack.up().operations == {"router-password": "delete"} | changed
 
 
-def test_pool(stack: World) -> None:
+def test_another_pool_gives_every_service_another_address(stack: World) -> None:
     stack.setting("bgp")["pool"] = "10.26.23.64/27"
     changed = updates(
         "preflight-host", "topology-bridge", "router-frr", "cilium-bgp-config", "cilium-release", *CHECKS
@@ -83,7 +83,7 @@ def test_pool(stack: World) -> None:
     assert stack.outputs()["load_balancer_ips"]["kube-system/traefik"] == "10.26.23.64"
 
 
-def test_exposure(stack: World) -> None:
+def test_the_ways_in_go_from_ngrok_to_forwarded_ports(stack: World) -> None:
     stack.config["cilium-bgp:exposure"] = {"mode": "ngrok"}
     ngrok = ("exposure-ngrok", "exposure-ngrok-finalizer")
     assert stack.up().operations == dict.fromkeys(ngrok, "create") | {"exposure-urls": "create"}
@@ -102,7 +102,7 @@ def test_exposure(stack: World) -> None:
     assert stack.outputs()["urls"] == {"default/fcdemo-service": f"http://{ADDRESS}:8080"}
 
 
-def test_versions_of_k3s_and_cilium(stack: World) -> None:
+def test_k3s_is_upgraded_node_by_node_and_servers_first(stack: World) -> None:
     stack.setting("k3s")["version"] = "v1.26.0+k3s1"
     stack.setting("cilium")["version"] = "1.13.4"
     installed = {"k3s1-k3s-server", "k3s2-k3s-agent", "k3s3-k3s-agent"}
@@ -119,7 +119,7 @@ def test_versions_of_k3s_and_cilium(stack: World) -> None:
         assert ("return", turns[place][1]) in turns[place:following], "one at a time"
 
 
-def test_a_node_comes_and_another_goes(stack: World) -> None:
+def test_a_node_comes_and_another_goes_and_no_third_is_touched(stack: World) -> None:
     stack.setting("nodes")["k3s4"] = {"role": "agent", "address": "10.26.23.14"}
     del stack.setting("nodes")["k3s2"]
     its_own = dict.fromkeys(of_node("k3s4"), "create") | dict.fromkeys(of_node("k3s2"), "delete")
@@ -130,7 +130,7 @@ def test_a_node_comes_and_another_goes(stack: World) -> None:
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s3", "k3s4"]
 
 
-def test_nothing_is_left(stack: World) -> None:
+def test_destroy_leaves_nothing(stack: World) -> None:
     stack.unchanged()
     stack.destroyed()
     with memory.opened("linode") as state:

@@ -13,7 +13,9 @@ ON_LXD = {
 }
 
 
-def test_host_installed_anew(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_was_installed_anew_gets_all_once_its_key_is_pinned(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with World(tmp_path_factory.mktemp("anew"), monkeypatch, "Pulumi.local.yaml") as stack:
         stack.up()
         stack.host.rebuild()
@@ -37,7 +39,7 @@ def test_host_installed_anew(tmp_path_factory: pytest.TempPathFactory, monkeypat
         assert stack.leaked() == []
 
 
-def test_control_plane_and_l7_on_one_node(
+def test_one_node_has_control_plane_and_layer_7(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with World(tmp_path_factory.mktemp("control-plane"), monkeypatch, "Pulumi.local.yaml") as stack:

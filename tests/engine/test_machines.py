@@ -51,12 +51,12 @@ def assert_whole(stack: World) -> None:
     assert sorted(name for kind, _, name in stack.host.lxd.entities if kind == "instances") == ["k3s1", "k3s2", "k3s3"]
 
 
-def test_up(stack: World) -> None:
+def test_a_first_up_has_a_session_with_every_node(stack: World) -> None:
     stack.up()
     assert stack.established()
 
 
-def test_taken_out_from_behind_its_firewall_by_hand(stack: World) -> None:
+def test_a_vm_taken_out_from_behind_its_firewall_is_put_back(stack: World) -> None:
     """Seen without a refresh the first time: of what it was made with there is no resource."""
     before = firewall()
     detach()
@@ -68,7 +68,7 @@ def test_taken_out_from_behind_its_firewall_by_hand(stack: World) -> None:
     assert stack.up().operations == {"host-firewall-device": "create"}
 
 
-def test_rules_changed_by_hand(stack: World) -> None:
+def test_rules_of_the_firewall_changed_by_hand_are_put_back(stack: World) -> None:
     with memory.opened("linode") as state:
         opened = state["made"][firewall()]["inbounds"]
         state["made"][firewall()]["inbounds"] = [opened[0] | {"ipv4s": ["0.0.0.0/0"]}]
@@ -78,7 +78,7 @@ def test_rules_changed_by_hand(stack: World) -> None:
         assert state["made"][firewall()]["inbounds"] == opened
 
 
-def test_firewall_deleted_and_a_private_address_given_by_hand(stack: World) -> None:
+def test_a_deleted_firewall_is_made_again_and_a_private_address_is_not_taken(stack: World) -> None:
     before, address = firewall(), stack.outputs()["host_address"]
     with memory.opened("linode") as state:
         state["made"][machine()]["private"] = True
@@ -89,7 +89,7 @@ def test_firewall_deleted_and_a_private_address_given_by_hand(stack: World) -> N
     assert stack.outputs()["host_address"] == address
 
 
-def test_another_image(stack: World) -> None:
+def test_another_image_makes_the_vm_anew_and_all_on_it(stack: World) -> None:
     stack.setting("host")["image"] = "linode/debian12"
     done = stack.as_foreseen()
     assert done.operations["host-firewall-device"] == "delete", "it is made behind it"
@@ -103,14 +103,14 @@ def test_another_image(stack: World) -> None:
     assert_whole(stack)
 
 
-def test_lost(stack: World) -> None:
+def test_a_lost_vm_is_made_again_and_all_on_it(stack: World) -> None:
     lose()
     assert "What is on the machine is left as it was seen last" in stack.refreshed().output
     assert stack.as_foreseen().operations["host-instance"] == "create"
     assert_whole(stack)
 
 
-def test_lost_and_the_account_has_other_interfaces(stack: World) -> None:
+def test_a_lost_vm_of_an_account_with_other_interfaces_is_told_the_key(stack: World) -> None:
     lose()
     stack.refreshed()
     with memory.opened("linode") as state:
@@ -125,7 +125,7 @@ def test_lost_and_the_account_has_other_interfaces(stack: World) -> None:
     assert_whole(stack)
 
 
-def test_dead(stack: World) -> None:
+def test_a_vm_that_does_not_answer_is_replaced_and_blocks_no_other_change(stack: World) -> None:
     """A node goes in the same run: nothing of it is looked for on a machine that does not answer."""
     gone = stack.setting("nodes").pop("k3s3")
     with stack.fault(fail={f"ssh/{machine()}": "refused"}):
@@ -136,7 +136,7 @@ def test_dead(stack: World) -> None:
     assert stack.established()
 
 
-def test_built_anew_in_place(stack: World) -> None:
+def test_a_vm_built_anew_in_place_is_sent_nothing_before_its_key_is_trusted(stack: World) -> None:
     """By hand, so that only its host key tells. Its new key is trusted when the user says so, not before."""
     stack.host.rebuild()
     said = "another machine answers, or somebody is between you and it. .* `pulumi up --replace '(.*::host-key)'`"
@@ -149,7 +149,7 @@ def test_built_anew_in_place(stack: World) -> None:
     assert_whole(stack)
 
 
-def test_lost_and_not_wanted_any_more(stack: World) -> None:
+def test_a_stack_whose_vm_is_lost_is_destroyed(stack: World) -> None:
     lose()
     stack.refreshed()
     stack.destroyed()

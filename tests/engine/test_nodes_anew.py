@@ -38,7 +38,7 @@ BEFORE = set[str]()
 """What the pretend machine remembers from before."""
 
 
-def test_up(stack: World) -> None:
+def test_a_host_that_will_not_do_is_told_so_and_then_gets_its_nodes(stack: World) -> None:
     with memory.opened("host") as state:
         BEFORE.update(state)
     with stack.fault(fail={"preflight.sh": "sudo: a password is required"}):

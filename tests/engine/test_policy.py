@@ -12,7 +12,9 @@ from tests.engine.world import World, needs_pulumi
 pytestmark = [pytest.mark.engine, needs_pulumi]
 
 
-def test_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_up_keeps_the_rules_and_a_preview_refuses_what_breaks_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with World(tmp_path, monkeypatch) as stack:
         monkeypatch.setenv("PYTHONPATH", str(DIAL))  # here the engine's Python processes are no forks
         monkeypatch.setenv("PATH", os.pathsep.join([str(ROOT / "policy"), os.environ["PATH"]]))

@@ -39,7 +39,7 @@ def the_same_cluster() -> bool:
         return MARKER in state["objects"]
 
 
-def test_one_server(stack: World) -> None:
+def test_one_server_makes_a_cluster(stack: World) -> None:
     servers(stack, "k3s5")
     stack.up()
     assert stack.established()

@@ -81,7 +81,7 @@ def node(pool: Props, network: Props, image: str, **inputs: Any) -> Props:
     return {**defaults, "files": {}, "login_user": "root", "generation": 1.0, "timeout_seconds": 60.0, **inputs}
 
 
-def test_pool(make: Make, query: Query) -> None:
+def test_a_pool_is_made_and_changed_in_place(make: Make, query: Query) -> None:
     outs = make(StoragePoolProvider(), name="cbtest2", driver="dir", config={"rsync.bwlimit": 100.0})
 
     assert query("GET", "storage-pools/cbtest2")["config"]["rsync.bwlimit"] == "100"
@@ -111,7 +111,7 @@ def test_what_is_replaced_under_an_instance_goes_with_it(
     assert not [url for url in query("GET", f"profiles?project={PROJECT}") if "/cbtest" in url]
 
 
-def test_network_with_address_chosen_by_lxd(make: Make) -> None:
+def test_an_address_that_lxd_chose_is_no_drift(make: Make) -> None:
     config = {"ipv4.address": "none", "ipv6.address": "auto"}
     outs = make(NetworkProvider(), name="cbtest1", type="bridge", config=config)
 
@@ -143,7 +143,7 @@ def test_drift_is_seen_and_mended(network: Props, query: Query) -> None:
     assert "dns.mode" not in query("GET", "networks/cbtest0")["config"]
 
 
-def test_project(make: Make, query: Query) -> None:
+def test_a_project_has_the_features_that_it_was_given(make: Make, query: Query) -> None:
     outs = make(ProjectProvider(), name="cbtestproject", config={"features.images": False})
 
     assert query("GET", "projects/cbtestproject")["config"]["features.images"] == "false"
@@ -185,7 +185,9 @@ def test_profile_of_somebody_else_is_left_alone(endpoint: Props, project: str, q
     assert query("GET", f"profiles/theirs?project={PROJECT}")["config"] == {"limits.cpu": "1"}
 
 
-def test_instance(make: Make, pool: Props, network: Props, image: str, subnet: str, query: Query) -> None:
+def test_an_instance_has_its_address_and_changes_in_place(
+    make: Make, pool: Props, network: Props, image: str, subnet: str, query: Query
+) -> None:
     devices = {
         "root": {"type": "disk", "path": "/", "pool": pool["name"]},
         "eth0": {"type": "nic", "network": network["name"], "name": "eth0", "ipv4.address": f"{subnet}.11"},
@@ -300,7 +302,7 @@ def test_cloud_init_that_failed_is_said_with_its_detail(
         provider.update("", outs, outs)
 
 
-def test_forward(make: Make, network: Props, subnet: str, query: Query) -> None:
+def test_a_forward_has_the_ports_that_it_was_given(make: Make, network: Props, subnet: str, query: Query) -> None:
     ports = [
         {"protocol": "tcp", "listen_port": 8080.0, "target_address": f"{subnet}.11", "target_port": 80.0},
         {"protocol": "tcp", "listen_port": 443.0, "target_address": f"{subnet}.11", "target_port": 443.0},

@@ -153,7 +153,7 @@ def test_a_first_preview_that_knows_little_says_nothing_wrong(pack: Pack) -> Non
 WORLD = {**DEV["host"], "adminCidrs": ["0.0.0.0/0", "203.0.113.0/28"], "allowWorld": True}
 
 
-def test_open_to_the_world_where_it_was_not_said(pack: Pack) -> None:
+def test_what_is_open_to_the_world_is_refused_unless_somebody_says_so(pack: Pack) -> None:
     graph = current(host=WORLD)
     said = pack.of(graph, only="host-firewall")
     assert [(its.rule, its.about, its.refuses) for its in said] == [
@@ -208,7 +208,9 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
         ),
     ],
 )
-def test_refused(pack: Pack, name: str, change: Callable[[dict[str, Any]], Any], rule: str, message: str) -> None:
+def test_what_breaks_a_rule_is_refused_with_what_it_would_mean(
+    pack: Pack, name: str, change: Callable[[dict[str, Any]], Any], rule: str, message: str
+) -> None:
     said = pack.of(changed(current(), name, change), only=name)
     assert {(its.rule, its.refuses) for its in said} == {(rule, True)}
     assert message in said[0].message
@@ -220,7 +222,7 @@ def test_the_pool_of_a_configmap_is_looked_at_too(pack: Pack) -> None:
     assert (said.rule, said.about) == ("pool-accepted", "cilium-bgp-config")
 
 
-def test_a_ceiling_of_ones_own(pack: Pack) -> None:
+def test_a_vm_above_a_ceiling_of_ones_own_is_told_with_its_price(pack: Pack) -> None:
     (said,) = pack.of(current(), only="host-instance", **{"cost-ceiling": {"dollarsPerMonth": 50}})
     assert "host-instance (g7-highmem-1) would cost 60 dollars a month" in said.message
 

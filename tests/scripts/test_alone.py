@@ -92,7 +92,7 @@ def test_a_newer_run_ends_the_older_with_all_it_started_before_it_begins(machine
     assert records(machine) == []
 
 
-def test_a_program_in_python_too(machine: Machine, start: Start) -> None:
+def test_a_newer_run_ends_an_older_program_in_python_too(machine: Machine, start: Start) -> None:
     machine.fake("python3", f'exec {sys.executable} "$@"')
     older = start("works.py", "proof")
     await_(lambda: records(machine) == ["cilium-bgp.stack.proof"])

@@ -156,7 +156,7 @@ def test_the_pool_is_open_to_networks_that_are_said_and_nodes_to_nobody(network:
     assert network.asks("neighbour", POOL_ADDRESS, 10250) == ""
 
 
-def test_nor_by_ipv6(network: Network) -> None:
+def test_from_beyond_the_host_nothing_comes_in_by_ipv6(network: Network) -> None:
     for inside, link, address in (
         ((), "lxdbr0", "fd00:23::1/64"),
         ((), "neighbour", "fd00:192::1/64"),
@@ -202,7 +202,7 @@ def test_what_nodes_need_passes_a_firewall_that_drops(network: Network) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("ufw"), reason="ufw is missing: apt-get install ufw")
-def test_with_ufw_whatever_it_does(network: Network) -> None:
+def test_nodes_pass_ufw_whatever_it_does(network: Network) -> None:
     network.output("ufw", "--force", "enable")
     assert network.asks("node", "192.0.2.9", 80) == network.asks("node", GATEWAY, 179) == ""
     assert network.protect().returncode == 0

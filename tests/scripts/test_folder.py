@@ -14,7 +14,7 @@ def test_a_folder_is_made_for_root_alone_and_one_that_is_there_stays(machine: Ma
     assert machine.mode(FOLDER) == "0o750"
 
 
-def test_a_file_in_its_place(machine: Machine) -> None:
+def test_a_file_in_its_place_is_told_with_the_key(machine: Machine) -> None:
     machine.write(FOLDER, "a file")
     done = machine.run("folder.sh", FOLDER)
     assert done.returncode == 1

@@ -198,7 +198,7 @@ def test_a_restore_that_was_cut_off_is_begun_anew(machine: Machine, server: Serv
     assert machine.read(DATA) == "what was"
 
 
-def test_a_snapshot_that_is_not_there(machine: Machine, server: Server) -> None:
+def test_a_snapshot_that_is_not_there_is_told_with_those_that_are(machine: Machine, server: Server) -> None:
     node(machine).write(f"{FOLDER}/etcd-snapshot-k3s1-1", "another")
     done = restored(machine, server)
     assert done.returncode == 1
@@ -409,7 +409,7 @@ def test_a_server_is_done_when_it_votes(machine: Machine, server: Server) -> Non
     assert " a voting member: not within 1 s; last seen: nothing\nthe journal: -u k3s" in done.stderr
 
 
-def test_the_token_of_a_cluster_that_is_there_already(machine: Machine) -> None:
+def test_the_token_of_a_cluster_that_is_there_already_is_taken(machine: Machine) -> None:
     assert machine.run("k3s_token.sh").stdout == ""
     machine.write("/var/lib/rancher/k3s/server/node-token", "K10abc\n")
     assert machine.run("k3s_token.sh").stdout == "K10abc\n"
@@ -453,7 +453,7 @@ def test_the_kubeconfig_has_a_certificate_that_lasts(machine: Machine, lasts: bo
     assert "a2V5" not in "\n".join(machine.ran)
 
 
-def test_a_login_user_who_is_not_there(machine: Machine) -> None:
+def test_a_login_user_who_is_not_there_is_told_with_the_key(machine: Machine) -> None:
     done = machine.run("k3s_install.sh", "agent", VERSION, "http://127.0.0.1:9/", "", "1", "debian", stdin=STDIN)
     assert done.returncode == 1
     assert done.stderr.startswith("no user debian on ")

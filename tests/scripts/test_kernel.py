@@ -39,7 +39,7 @@ def test_a_second_run_changes_no_file_and_restore_leaves_none(machine: Machine) 
     assert machine.files() == untouched
 
 
-def test_a_kernel_without_modules(machine: Machine) -> None:
+def test_a_kernel_that_loads_no_modules_is_told(machine: Machine) -> None:
     (machine.root / "proc/modules").unlink()
     done = machine.run("kernel_prepare.sh", "ip_vs")
     assert (done.returncode, done.stdout) == (0, "\n")

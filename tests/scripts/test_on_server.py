@@ -163,7 +163,7 @@ def test_a_command_that_lxd_has_not_started_is_tried_again(lxd: Lxd) -> None:
     assert ask(lxd, "echo", "here", seconds="0").stdout == "here\n"
 
 
-def test_a_command_that_lxd_never_starts(lxd: Lxd) -> None:
+def test_a_command_that_lxd_never_starts_fails_with_its_words(lxd: Lxd) -> None:
     lxd.ready, lxd.unstarted = {"k3s1"}, 9
     done = ask(lxd, "echo", "here")
     assert (done.returncode, done.stdout) == (1, "")

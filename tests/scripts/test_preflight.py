@@ -130,12 +130,12 @@ def test_everything_is_said_at_once(host: Machine) -> None:
     ]
 
 
-def test_a_host_without_apt(host: Machine) -> None:
+def test_a_host_without_apt_is_refused(host: Machine) -> None:
     (host.root / "programs/apt-get").unlink()
     assert only(look(host)).startswith("the host has no apt-get, which LXD, FRR and nftables are installed with.")
 
 
-def test_memory_and_disk(host: Machine) -> None:
+def test_too_little_memory_or_disk_is_refused_until_the_stack_runs_there(host: Machine) -> None:
     host.write("/proc/meminfo", "MemTotal:       3000000 kB\n")
     host.fake("df", "echo head; echo '/dev/vda1 90000000 1000 9000000 2% /var'")
     assert look(host) == [
@@ -150,7 +150,7 @@ def test_memory_and_disk(host: Machine) -> None:
     assert done.stderr.startswith("note: the host has 2929 MiB of memory; servers: 1, agents: 2 need 3072 MiB")
 
 
-def test_a_pool_that_lxd_makes_as_large_as_it_likes(host: Machine) -> None:
+def test_a_pool_that_lxd_would_make_too_small_is_refused(host: Machine) -> None:
     zfs = [{"dir": "zfs"}.get(word, word) for word in WANTED]
     assert look(host, wanted=zfs) == []
     host.fake("df", "echo head; echo '/dev/vda1 90000000 1000 52000000 2% /var'")
@@ -165,19 +165,19 @@ def test_a_pool_that_lxd_makes_as_large_as_it_likes(host: Machine) -> None:
     assert look(host, wanted=zfs) == [], "one that is there has the size that it has"
 
 
-def test_an_lxd_in_a_cluster(host: Machine) -> None:
+def test_an_lxd_in_a_cluster_is_refused(host: Machine) -> None:
     lxd(host, {"cluster": '{"enabled":false,"server_name":""}'})
     assert look(host) == []
     lxd(host, {"cluster": '{"enabled":true,"server_name":"a"}'})
     assert only(look(host)).startswith("LXD on this host is a member of a cluster,")
 
 
-def test_a_user_of_lxds_group(host: Machine) -> None:
+def test_a_user_of_lxds_group_will_do(host: Machine) -> None:
     host.write("/etc/group", "root:x:0:\nubuntu:x:1000:\nlxd:x:999:ubuntu\n")
     assert look(host, user="ubuntu") == []
 
 
-def test_cgroups_of_the_second_kind(host: Machine) -> None:
+def test_cgroups_of_the_second_kind_need_their_memory_controller(host: Machine) -> None:
     host.write("/proc/cgroups", "")
     host.write("/sys/fs/cgroup/cgroup.controllers", "cpuset cpu io memory pids\n")
     assert look(host) == []
@@ -203,7 +203,9 @@ def test_cgroups_of_the_second_kind(host: Machine) -> None:
         ("172.17.0.0/16 dev docker0", []),
     ],
 )
-def test_networks_that_the_host_has_already(host: Machine, route: str, keys: list[str]) -> None:
+def test_networks_that_the_host_has_already_are_refused_with_their_keys(
+    host: Machine, route: str, keys: list[str]
+) -> None:
     host.write("state/routes", ROUTES + route + "\n")
     found = look(host)
     assert [problem.partition(":")[0] for problem in found] == keys
@@ -218,7 +220,7 @@ def test_an_address_of_the_hosts_own_needs_no_route(host: Machine) -> None:
 @pytest.mark.parametrize(
     "lines", ["ip route 198.51.100.0/24 192.0.2.9\n", "router ospf\n", "interface eth0\n", "password zebra\n"]
 )
-def test_an_frr_in_use(host: Machine, lines: str) -> None:
+def test_an_frr_in_use_is_refused_and_its_password_not_told(host: Machine, lines: str) -> None:
     host.write("/etc/frr/frr.conf", PACKAGES_FRR)
     host.write("/etc/frr/vtysh.conf", "service integrated-vtysh-config\nusername cumulus nopassword\n")
     assert look(host) == []
@@ -228,7 +230,7 @@ def test_an_frr_in_use(host: Machine, lines: str) -> None:
     assert "zebra" not in problem
 
 
-def test_ports_that_are_taken(host: Machine) -> None:
+def test_ports_that_are_taken_are_told_with_who_has_them(host: Machine) -> None:
     host.fake(
         "ss",
         """case "$*" in
@@ -254,7 +256,7 @@ def test_ports_that_are_taken(host: Machine) -> None:
         ('tcp   LISTEN 0 32    10.99.0.1:53   0.0.0.0:* users:(("dnsmasq",pid=7))', False),
     ],
 )
-def test_a_dns_server_on_all_addresses(host: Machine, listens: str, taken: bool) -> None:
+def test_a_dns_server_on_all_addresses_is_refused(host: Machine, listens: str, taken: bool) -> None:
     host.fake("ss", f"case \"$*\" in *:53*) echo '{listens}' ;; esac")
     said = only(look(host)) if taken else ""
     assert said.startswith("port 53 of all of the host's addresses is taken: ") is taken
@@ -335,24 +337,24 @@ OTHERS = '"ipv4.address":"10.26.23.1/24","user.pulumi.owner":"cilium-bgp/other/t
         ("instances/k3s2?project=default", '{"config":{"user.pulumi.owner":"cilium-bgp/dev/k3s2"}}', ""),
     ],
 )
-def test_an_lxd_in_use(host: Machine, path: str, answer: str, said: str) -> None:
+def test_what_an_lxd_has_under_our_names_is_refused(host: Machine, path: str, answer: str, said: str) -> None:
     lxd(host, {path: answer})
     assert look(host) == ([said] if said else [])
 
 
-def test_an_lxd_whose_host_has_no_curl(host: Machine) -> None:
+def test_an_lxd_is_looked_at_without_curl_too(host: Machine) -> None:
     lxd(host, {})
     host.fake("curl", "exit 127")
     host.fake("lxc", f"[ \"$3\" != /1.0/networks/lxdbr0 ] || echo '{network(THEIRS)}'")
     assert only(look(host)).startswith("lxd.bridge.name: LXD has a network lxdbr0 already")
 
 
-def test_an_interface_of_that_name_without_lxd(host: Machine) -> None:
+def test_an_interface_of_the_bridges_name_is_refused_without_lxd_too(host: Machine) -> None:
     host.write("state/link")
     assert only(look(host)) == "lxd.bridge.name: the host has an interface lxdbr0 already. Choose another name"
 
 
-def test_a_file_system_that_takes_no_overlay(host: Machine) -> None:
+def test_a_file_system_that_takes_no_overlay_is_refused_and_left_as_it_was(host: Machine) -> None:
     host.fake("unshare", '[ "$1" = -n ]')
     assert only(look(host)).startswith("the file system of /var/lib (")
     assert not list((host.root / "var/lib").iterdir())
@@ -385,7 +387,7 @@ def test_what_the_stack_itself_takes_care_of_is_a_note(host: Machine) -> None:
     assert "note: iptables drops" in host.run("preflight.sh", "", STACK, "root", *WANTED).stderr
 
 
-def test_firewalld(host: Machine) -> None:
+def test_a_firewalld_that_does_not_trust_the_bridge_is_refused(host: Machine) -> None:
     host.fake("systemctl", '[ "$3" = firewalld ]')
     host.fake("firewall-cmd", "exit 1")
     assert only(look(host)) == (

@@ -49,7 +49,7 @@ def test_a_host_that_will_do_is_left_as_it_is(host: Host) -> None:
     assert host.output("find", "/etc", "/usr/local", "/var/lib") == before
 
 
-def test_a_network_that_is_there_already(host: Host) -> None:
+def test_a_network_that_is_there_already_is_refused(host: Host) -> None:
     host.output("ip", "link", "add", "br-other", "type", "bridge")
     host.output("ip", "address", "add", "10.42.200.1/24", "dev", "br-other")
     host.output("ip", "link", "set", "br-other", "up")
@@ -61,7 +61,7 @@ def test_a_network_that_is_there_already(host: Host) -> None:
     ]
 
 
-def test_nftables_rules_of_somebodys(host: Host) -> None:
+def test_nftables_rules_of_somebodys_are_told(host: Host) -> None:
     host.output("nft", "add table inet filter")
     for hook in ("input", "forward", "output"):
         host.output("nft", f"add chain inet filter {hook} {CHAIN.format(hook)}")
@@ -75,7 +75,7 @@ def test_nftables_rules_of_somebodys(host: Host) -> None:
     assert look(host) == []
 
 
-def test_a_file_system_that_takes_no_overlay(host: Host) -> None:
+def test_a_file_system_that_takes_no_overlay_is_refused(host: Host) -> None:
     layers = "lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work"
     host.output("mount", "-t", "tmpfs", "-o", "size=90g", "none", "/mnt")
     host.output("mkdir", "/mnt/lower", "/mnt/upper", "/mnt/work")
@@ -88,7 +88,7 @@ def test_a_file_system_that_takes_no_overlay(host: Host) -> None:
 @pytest.mark.parametrize(
     "line", ["AllowTcpForwarding no", "AllowStreamLocalForwarding remote", "DisableForwarding yes", "PermitOpen none"]
 )
-def test_an_sshd_that_forwards_nothing(host: Host, line: str) -> None:
+def test_an_sshd_that_forwards_nothing_is_refused(host: Host, line: str) -> None:
     host.output("sh", "-c", f"ssh-keygen -A >&2; echo '{line}' >>/etc/ssh/sshd_config")
     (problem,) = look(host)
     said = re.fullmatch(r"sshd .*; .* end of (\S+) and reload sshd: (.*)", problem)

@@ -164,7 +164,7 @@ def test_reports_sessions_next_hops_and_an_answer(host: Host) -> None:
     }
 
 
-def test_a_single_next_hop(host: Host) -> None:
+def test_reports_a_single_next_hop_too(host: Host) -> None:
     host.says("vtysh", peers(k3s1="Established", k3s2="Established"))
     host.says("ip", [{"dst": "10.26.23.35", "gateway": "10.26.23.11", "dev": "lxdbr0"}])
     done = proof(host)

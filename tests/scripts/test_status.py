@@ -36,7 +36,9 @@ def test_of_a_host_without_anything_it_says_what_it_could_not_see(host: Host, tm
     assert "No such file or directory" in found["instances"]["error"]
 
 
-def test_instances_and_sessions(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_units_sessions_and_routes_are_shown_as_they_are(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.says("vtysh", peers(k3s1="Established"))
     host.says("ip", [{"dst": "10.26.23.35", "gateway": "10.26.23.11", "dev": "lxdbr0"}])
     host.fake("systemctl", 'case "$2" in k3s) ;; *) exit 1 ;; esac; [ "$1" = cat ] || echo inactive')

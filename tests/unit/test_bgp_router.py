@@ -75,7 +75,7 @@ exit
 """
 
 
-def test_the_whole_configuration() -> None:
+def test_frr_is_told_this_and_nothing_else() -> None:
     assert frr_conf(ARGS, "s3cret", {}) == WHOLE
 
 
@@ -180,5 +180,5 @@ def test_the_stack_makes_a_password_unless_one_is_given_and_both_stay_secret() -
     assert dev()["router-password"].additional_secret_outputs == {"value"}
 
 
-def test_outputs() -> None:
+def test_it_gives_address_and_asn_of_the_peer() -> None:
     assert dev().outputs_of("router") == {"peerAddress": "10.26.23.1", "peerAsn": 64512}

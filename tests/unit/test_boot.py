@@ -39,6 +39,7 @@ def test_a_refresh_sees_another_start_and_nothing_else_does(machine: Machine) ->
     machine.output = "second\n"
     assert not provider.diff("boot", seen, props(machine)).changes
     assert started(provider.read("boot", seen)) == "second"
+    assert machine.commands == ["which", "which"]
 
 
 def test_a_machine_that_does_not_answer_is_as_it_was(machine: Machine) -> None:

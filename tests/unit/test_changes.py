@@ -40,11 +40,11 @@ def said(*events: dict[str, Any]) -> list[str]:
     return summary("\n".join(map(json.dumps, [*others, *events]))).splitlines()
 
 
-def test_nothing() -> None:
+def test_a_change_of_nothing_is_told_in_two_words() -> None:
     assert said() == ["Nothing changes."]
 
 
-def test_what_of_which_kind_and_by_which_name() -> None:
+def test_it_tells_what_changes_of_which_kind_and_by_which_name() -> None:
     assert said(
         event(COMMAND, "k3s1-mounts", "update"),
         event(COMMAND, "k3s2-mounts", "update"),
@@ -81,7 +81,7 @@ def test_a_node_that_is_replaced_counts_once() -> None:
         (event(NODE, "k3s4", "create"), None),
     ],
 )
-def test_whether_traffic_stops(step: dict[str, Any], stops: str | None) -> None:
+def test_it_tells_whether_traffic_stops(step: dict[str, Any], stops: str | None) -> None:
     traffic = said(step)[0].partition("Traffic: ")[2]
     assert traffic.startswith(f"may stop {stops}" if stops else "goes on.")
 
@@ -96,5 +96,5 @@ def test_whether_traffic_stops(step: dict[str, Any], stops: str | None) -> None:
         (event(VM, "host", "create", None, "g9-new"), "Cost: not known of g9-new (policy/prices.py)."),
     ],
 )
-def test_cost(step: dict[str, Any], cost: str) -> None:
+def test_it_tells_the_cost_before_and_after(step: dict[str, Any], cost: str) -> None:
     assert said(step)[1].startswith(cost)

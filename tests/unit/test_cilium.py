@@ -237,7 +237,7 @@ def test_there_are_no_more_operators_than_nodes_to_run_them(nodes: int, replicas
     assert stack(values(nodes=names))["cilium-release"].inputs["values"]["operator"]["replicas"] == replicas
 
 
-def test_outputs() -> None:
+def test_it_says_what_is_ready_on_which_nodes() -> None:
     assert dev().outputs_of("cilium")["ready"].startswith("revision 1 on k3s1 k3s2 k3s3: daemonset/cilium")
 
 

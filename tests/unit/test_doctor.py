@@ -68,7 +68,7 @@ def test_without_a_host_key_it_shows_the_one_to_pin(
     assert said(capsys, fails=False) == f"host.hostKey: not set; the host shows {host.key()}\nready\n"
 
 
-def test_who_does_not_answer_or_is_another(
+def test_a_host_that_does_not_answer_or_is_another_is_told(
     host: PretendHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     public = Ed25519PrivateKey.generate().public_key()
@@ -82,7 +82,7 @@ def test_who_does_not_answer_or_is_another(
     assert "is it on, and is its firewall open for you?" in said(capsys, fails=True)
 
 
-def test_a_host_without_a_key_that_can_be_pinned(
+def test_a_host_without_a_key_that_can_be_pinned_is_told_how_to_make_one(
     host: PretendHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def refused(*_: object, **__: object) -> None:
@@ -93,7 +93,9 @@ def test_a_host_without_a_key_that_can_be_pinned(
     assert "Make those that are missing there: ssh-keygen -A" in said(capsys, fails=True)
 
 
-def test_a_user_without_sudo(host: PretendHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_without_sudo_is_told_the_line_that_gives_it(
+    host: PretendHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     configure(tmp_path, {"kind": "existing", "port": host.port, "hostKey": host.key(), "user": "me"})
     assert said(capsys, fails=True).endswith("echo 'me ALL=(ALL) NOPASSWD:ALL' | sudo tee /etc/sudoers.d/me")
 

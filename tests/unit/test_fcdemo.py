@@ -65,5 +65,5 @@ def test_without_it_nothing_of_it_is_there_or_asked_for() -> None:
     assert len(its["proof-routes"].ran().parameters) == 5, "no HTTP answer is asked for"
 
 
-def test_outputs() -> None:
+def test_it_gives_the_services_address() -> None:
     assert dev().outputs_of("fcdemo") == {"loadBalancerIp": "10.26.23.35"}

@@ -73,7 +73,9 @@ def test_nothing_is_done_on_a_machine_with_another_key(
     assert "is not the pinned one" in capfd.readouterr().err
 
 
-def test_a_machine_that_does_not_answer(machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_that_does_not_answer_holds_up_the_deletion_with_the_way_to_go(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     host, _ = machines
     dead = host.way(port=1.0)
     said = (

@@ -24,5 +24,5 @@ def test_by_bgp_the_pool_is_open_to_the_networks_that_are_said() -> None:
     assert stack(values(**BY_BGP))["firewall-rules"].ran().parameters[3:5] == ("10.26.23.32/27", "192.168.1.0/24")
 
 
-def test_outputs() -> None:
+def test_it_says_who_may_speak_bgp() -> None:
     assert dev().outputs_of("firewall") == {"rules": "lxdbr0: BGP from 10.26.23.11, 10.26.23.12, 10.26.23.13"}

@@ -266,7 +266,7 @@ def test_one_server_more_changes_no_other_command() -> None:
     assert changed == {"k3s-endpoint"}
 
 
-def test_outputs() -> None:
+def test_it_gives_the_apis_url_and_who_has_joined() -> None:
     api = f"https://{HOST_ADDRESS}:6443"
     assert dev().outputs_of("k3s") == {"api": api, "joined": ["k3s1", "k3s2", "k3s3"]}
     assert stack(LARGE).outputs_of("k3s")["joined"] == ["s1", "s2", "s3", "a1", "a2"]

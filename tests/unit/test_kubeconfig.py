@@ -114,7 +114,7 @@ def test_a_file_that_cannot_be_read_is_left_alone(own: Path) -> None:
     assert [file.read_text() for file in own.parent.iterdir()] == ["clusters: ["]
 
 
-def test_a_stack_without_one(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stack_without_one_says_so(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubeconfig, "read", lambda name: Stack(name, {}, {}, {}))
     with pytest.raises(SystemExit, match="has no kubeconfig yet"):
         kubeconfig.main(["dev"])

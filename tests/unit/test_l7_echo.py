@@ -89,7 +89,7 @@ def test_two_echo_pods_beside_the_client_with_a_coredns_sidecar() -> None:
     assert wanted["operator"] == "In"
 
 
-def test_the_client_stays() -> None:
+def test_the_client_stays_to_be_asked_from() -> None:
     (client,) = pod(l7(), "l7echo-client")["containers"]
     assert (client["image"], client["command"]) == (
         "quay.io/cilium/alpine-curl:v1.5.0",
@@ -110,7 +110,7 @@ def test_it_is_asked_once_all_of_it_is_there_and_again_with_every_release() -> N
         assert resource.deleted_with == its["k3s-identity"].urn
 
 
-def test_outputs() -> None:
+def test_it_gives_the_answer_that_came_through_envoy() -> None:
     its = l7()
     assert its.outputs_of("l7echo") == {"answer": "HTTP/1.1 200 OK"}
     assert its.outputs["l7_answer"] == "HTTP/1.1 200 OK"

@@ -207,7 +207,7 @@ def test_the_host_key_is_learned_of_this_machine_and_pinned() -> None:
         )
 
 
-def test_outputs() -> None:
+def test_it_gives_the_public_address_and_the_line_that_logs_in() -> None:
     assert dev().outputs_of("host") == {"address": HOST_ADDRESS}
     assert dev().outputs["host_address"] == HOST_ADDRESS
     assert plain(dev().outputs["ssh_commands"])["host"] == f"ssh root@{HOST_ADDRESS}"

@@ -212,7 +212,9 @@ def paths(key: Key) -> tuple[str, str]:
 
 
 @each_kind
-def test_life_of_an_entity(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key) -> None:
+def test_an_entity_is_made_changed_and_deleted(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key
+) -> None:
     stack = Stack(endpoint, provider, **inputs)
 
     stack.create()
@@ -252,7 +254,7 @@ def test_drift_is_seen_and_mended(endpoint: Json, api: LxdApi, provider: Provide
 
 @each_kind
 @pytest.mark.parametrize("how", ["refuse-after", "drop", "hang"])
-def test_create_survives_or_leaves_nothing(
+def test_a_create_that_is_cut_off_survives_or_leaves_nothing(
     endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How
 ) -> None:
     stack = Stack(endpoint, provider, **inputs)
@@ -269,7 +271,9 @@ def test_create_survives_or_leaves_nothing(
 
 @each_kind
 @pytest.mark.parametrize("how", ["refuse", "refuse-after", "drop", "conflict"])
-def test_update_converges(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How) -> None:
+def test_an_update_that_fails_is_right_after_the_next(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How
+) -> None:
     stack = Stack(endpoint, provider, **inputs)
     stack.create()
     api.fail("PUT", paths(key)[0], how)
@@ -285,7 +289,9 @@ def test_update_converges(endpoint: Json, api: LxdApi, provider: Provider, input
 
 @each_kind
 @pytest.mark.parametrize("how", ["refuse", "refuse-after", "drop", "hang"])
-def test_delete_converges(endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How) -> None:
+def test_a_delete_that_fails_is_right_after_the_next(
+    endpoint: Json, api: LxdApi, provider: Provider, inputs: Json, key: Key, how: How
+) -> None:
     stack = Stack(endpoint, provider, **inputs)
     stack.create()
     api.fail("DELETE", paths(key)[0], how)
@@ -670,7 +676,7 @@ def test_project_with_an_image_that_lxd_cached_is_deleted(endpoint: Json, api: L
     assert ("images", "cilium", "f00d") not in api.entities
 
 
-def test_ports_of_a_forward(endpoint: Json, api: LxdApi) -> None:
+def test_ports_of_a_forward_are_put_back(endpoint: Json, api: LxdApi) -> None:
     stack = Stack(endpoint, ForwardProvider(), **FORWARD)
     stack.create()
     stack.update(ports=[PORT, {**PORT, "listen_port": 443.0}])
@@ -687,7 +693,7 @@ def test_ports_of_a_forward(endpoint: Json, api: LxdApi) -> None:
 # Instances
 
 
-def test_instance_is_ready(endpoint: Json, api: LxdApi) -> None:
+def test_an_instance_is_made_with_its_address_and_host_key_known(endpoint: Json, api: LxdApi) -> None:
     devices = {"root": ROOT, "eth0": {**ETH0, "ipv4.address": "10.26.23.11"}}
     outs = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices}).create()
 
@@ -706,7 +712,9 @@ def test_instance_is_ready(endpoint: Json, api: LxdApi) -> None:
         ("local:mine:1", {}),
     ],
 )
-def test_source_of_the_image(endpoint: Json, api: LxdApi, image: str, source: Json) -> None:
+def test_an_image_comes_from_the_server_that_its_name_says(
+    endpoint: Json, api: LxdApi, image: str, source: Json
+) -> None:
     api.add("images", "mine:1", {})
     Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": image, "wait_for": []}).create()
 
@@ -715,7 +723,7 @@ def test_source_of_the_image(endpoint: Json, api: LxdApi, image: str, source: Js
 
 
 @pytest.mark.parametrize("how", ["lose", "slow", "break"])
-def test_operation_that_creates(endpoint: Json, api: LxdApi, how: How) -> None:
+def test_an_operation_that_is_lost_or_slow_makes_the_instance(endpoint: Json, api: LxdApi, how: How) -> None:
     stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
     api.fail("POST", "instances", how)
 
@@ -728,7 +736,7 @@ def test_operation_that_creates(endpoint: Json, api: LxdApi, how: How) -> None:
     assert stack.is_settled()
 
 
-def test_image_that_is_not_there(endpoint: Json) -> None:
+def test_an_image_that_is_not_there_is_told(endpoint: Json) -> None:
     with pytest.raises(LxdError, match=r'cannot create instance k3s1 at 127\.0\.0\.1: Image "nothing" not found'):
         Stack(endpoint, InstanceProvider(), **{**INSTANCE, "image": "local:nothing"}).create()
 
@@ -839,7 +847,7 @@ def test_a_file_needs_its_folder(endpoint: Json) -> None:
         stack.create()
 
 
-def test_an_address_is_not_another_one(endpoint: Json, api: LxdApi) -> None:
+def test_an_instance_with_another_address_than_configured_is_told(endpoint: Json, api: LxdApi) -> None:
     """A running instance keeps the one that it was started with, whatever is configured since."""
     devices = {"root": ROOT, "eth0": {**ETH0, "ipv4.address": "10.26.23.11"}}
     stack = Stack(endpoint, InstanceProvider(), **{**INSTANCE, "devices": devices, "timeout_seconds": 3.0})
@@ -860,12 +868,12 @@ def test_instance_without_a_network_device_has_no_address(endpoint: Json) -> Non
 
 
 @pytest.mark.parametrize("report", ["status: absent", "status: disabled", "status: degraded done", "status:    done"])
-def test_cloud_init_that_ended(endpoint: Json, nodes: Nodes, report: str) -> None:
+def test_an_instance_is_ready_when_cloud_init_has_ended(endpoint: Json, nodes: Nodes, report: str) -> None:
     nodes.reports = ["", "something else\n", f"{report}\n"]
     assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
 
 
-def test_cloud_init_that_failed(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+def test_a_cloud_init_that_failed_is_told_with_its_detail(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
     nodes.reports = ["status: error\ndetail:\n ('ssh', KeyError('x'))\n"]
 
     expected = r"cloud-init ended in error \(status: error; detail:; \('ssh', KeyError\('x'\)\)\); see "
@@ -892,7 +900,9 @@ def test_dropped_answers_are_asked_for_again(endpoint: Json, api: LxdApi, path: 
     assert Stack(endpoint, InstanceProvider(), **INSTANCE).create()["status"] == "Running"
 
 
-def test_connection_that_breaks_under_a_long_operation(endpoint: Json, nodes: Nodes, machine: Machine) -> None:
+def test_a_connection_that_breaks_under_a_long_operation_does_not_matter(
+    endpoint: Json, nodes: Nodes, machine: Machine
+) -> None:
     def drop() -> None:
         machine.refuse = 2
         ssh.call(machine.drop())
@@ -913,7 +923,7 @@ def test_instance_that_heeds_no_stop_is_forced(endpoint: Json, api: LxdApi, node
     assert len([path for method, path in api.requests if (method, path) == ("PUT", "instances/k3s1/state")]) == 3
 
 
-def test_instance_that_is_gone_once_it_has_stopped(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
+def test_an_instance_that_goes_as_it_stops_is_deleted(endpoint: Json, api: LxdApi, nodes: Nodes) -> None:
     stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
     stack.create()
     nodes.on_stop = api.entities.clear
@@ -923,7 +933,7 @@ def test_instance_that_is_gone_once_it_has_stopped(endpoint: Json, api: LxdApi, 
     assert stack.refresh() is None
 
 
-def test_instance_that_cannot_be_stopped(endpoint: Json, api: LxdApi) -> None:
+def test_an_instance_that_cannot_be_stopped_is_told_and_stays(endpoint: Json, api: LxdApi) -> None:
     stack = Stack(endpoint, InstanceProvider(), **INSTANCE)
     stack.create()
     api.fail("PUT", "instances/k3s1/state", "refuse", times=2)
@@ -1076,7 +1086,9 @@ def test_lxd_that_refuses_is_quoted(endpoint: Json, api: LxdApi) -> None:
         Stack(endpoint, ProfileProvider(), **PROFILE).create()
 
 
-def test_deadline_of_a_lasting_conflict(endpoint: Json, api: LxdApi, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lasting_conflict_ends_at_the_deadline_with_what_was_seen(
+    endpoint: Json, api: LxdApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Provider, "seconds", 0.5)
     stack = Stack(endpoint, ProfileProvider(), **PROFILE)
     stack.create()

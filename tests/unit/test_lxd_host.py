@@ -32,5 +32,5 @@ def test_the_hosts_own_key_may_enter_the_nodes() -> None:
     assert HOST_PUBLIC_KEY in dev()["k3s1"].inputs["config"]["cloud-init.user-data"]
 
 
-def test_outputs() -> None:
+def test_it_gives_the_kernels_modules_and_the_hosts_key() -> None:
     assert dev().outputs_of("lxd") == {"kernelModules": "ip_vs,ip_vs_rr", "publicKey": HOST_PUBLIC_KEY}

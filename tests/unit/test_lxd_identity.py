@@ -41,12 +41,12 @@ UPDATED = {
         ({"machine": "4712 ssh-ed25519 AAAA"}, (True, ["mac_address"])),
     ],
 )
-def test_what_makes_it_another(change: dict[str, Any], expected: tuple[bool, list[str]]) -> None:
+def test_another_instance_is_another_identity(change: dict[str, Any], expected: tuple[bool, list[str]]) -> None:
     result = IdentityProvider().diff("", INPUTS, INPUTS | change)
     assert (result.changes, result.replaces) == expected
 
 
-def test_it_remembers() -> None:
+def test_an_instance_that_is_gone_is_remembered() -> None:
     made = IdentityProvider().create(INPUTS)
     assert (made.id, made.outs) == ("00:16:3e:00:00:01", INPUTS)
     again = INPUTS | {"ssh_host_key": "ssh-ed25519 CCCC"}

@@ -232,7 +232,7 @@ def test_stopped_instance_is_a_change() -> None:
     assert not provider.diff("", {**news, "status": "Running"}, news).changes
 
 
-def test_scalars_become_strings() -> None:
+def test_numbers_and_booleans_are_compared_as_lxd_shows_them() -> None:
     config = {"a": 1.0, "b": 1.5, "c": True, "d": "x", "e": 3, "f": None}
     assert ProfileProvider().check({}, {**PROFILE, "config": config}).inputs["config"] == {
         "a": "1",
@@ -343,7 +343,7 @@ def test_unknown_values_inside_lists_and_devices_pass() -> None:
     assert failures(ProfileProvider(), **{**PROFILE, "lxd": {**ENDPOINT, "hostKey": UNKNOWN}}) == []
 
 
-def test_program_imports_neither_asyncssh_nor_pylxd() -> None:
+def test_a_preview_does_not_wait_for_asyncssh_and_pylxd_to_load() -> None:
     program = "import sys, lxd_resources; print([m for m in ('asyncssh', 'pylxd', 'requests') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 

@@ -226,7 +226,7 @@ def test_nodes_are_reached_through_the_host_with_the_host_keys_that_lxd_read() -
     )
 
 
-def test_outputs() -> None:
+def test_it_gives_role_and_address_of_every_node() -> None:
     addresses = {"k3s1": "10.26.23.11", "k3s2": "10.26.23.12", "k3s3": "10.26.23.13"}
     assert dev().outputs_of("topology") == {"nodes": addresses}
     assert dev().outputs["nodes"] == {

@@ -26,7 +26,7 @@ class Event:
 
 
 @pytest.mark.parametrize(("first", "met"), [("widen", AT_ONCE), ("int", 0)])
-def test_as_many_work_at_a_time(first: str, met: int) -> None:
+def test_all_nodes_are_made_at_once(first: str, met: int) -> None:
     """In Pulumi's own server, whose wait for requests is replaced by work that ends when so many do it."""
     served = SERVER.read_text()
     assert "max_workers=4" in served

@@ -26,7 +26,7 @@ def gitlab() -> dict[str, Any]:
     return its
 
 
-def test_every_target_exists() -> None:
+def test_pipelines_make_what_there_is() -> None:
     targets = set(re.findall(r"^([a-z][a-z0-9-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = "\n".join([*map(runs, jobs().values()), str(gitlab())])
     assert set(re.findall(r"\bmake ([a-z][a-z0-9-]+)", asked)) <= targets
@@ -50,6 +50,6 @@ def test_secrets_of_a_stack_are_only_where_somebody_approves_or_main_runs() -> N
     assert all(its["environment"] and "vars.STACK != ''" in its["if"] for its in with_secrets.values())
 
 
-def test_drift_fails() -> None:
+def test_drift_fails_its_pipeline() -> None:
     assert "--refresh --expect-no-changes" in runs(jobs()["drift"])
     assert "--refresh --expect-no-changes" in gitlab()["drift"]["variables"]["WHAT"]

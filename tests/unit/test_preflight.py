@@ -27,5 +27,5 @@ def test_the_owner_is_made_once_and_no_secret() -> None:
     assert dev()["preflight-owner"].additional_secret_outputs == set()
 
 
-def test_outputs() -> None:
+def test_it_says_that_the_host_is_ready() -> None:
     assert dev().outputs_of("preflight") == {"ready": "ready"}

@@ -148,7 +148,7 @@ def test_nobody_can_guess_a_password_from_what_it_rests_on() -> None:
     assert not [text for text in shown if any(word in text for word in plain_words if len(word) == 64)]
 
 
-def test_outputs() -> None:
+def test_it_reports_sessions_routes_and_answers() -> None:
     addresses = {name: f"10.26.23.{32 + place}" for place, name in enumerate(SERVICES)}
     report = {
         "sessions": {name: {"state": "Established", "prefixes": 1} for name in ("k3s1", "k3s2", "k3s3")},

@@ -160,7 +160,7 @@ def test_a_hook_runs_a_script_through_the_proxy(machines: tuple[Machine, Machine
     assert (ran.file, ran.parameters, ran.seconds, ran.sudo) == ("ssh_key.sh", ("word",), 60, True)
 
 
-def test_a_hook_without_proxy(machines: tuple[Machine, Machine]) -> None:
+def test_a_hook_runs_a_script_on_the_host_itself(machines: tuple[Machine, Machine]) -> None:
     host, _ = machines
     registered(lambda: remote.run_now("hook", Script("ssh_key.sh"), connection(host)))
     assert [taken_apart(line).sudo for line in host.commands] == [False]

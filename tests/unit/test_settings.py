@@ -297,7 +297,7 @@ class TestShippedStacks:
         assert check().returncode == 1
 
 
-def test_importing_loads_neither_pulumi_nor_cryptography() -> None:
+def test_who_reads_a_configuration_does_not_wait_for_pulumi_to_load() -> None:
     code = "import sys, settings; print(*({'pulumi', 'cryptography', 'grpc'} & sys.modules.keys()))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == ""

@@ -256,7 +256,9 @@ def test_an_absent_name_is_made_up_once(engine: Engine) -> None:
         ("apps/v1:Deployment", {"spec": {"replicas": 1, "selector": {"matchLabels": {"app": "b"}}}}, True),
     ],
 )
-def test_what_replaces(engine: Engine, type_: str, change: dict[str, Any], replaced: bool) -> None:
+def test_what_kubernetes_cannot_change_is_replaced(
+    engine: Engine, type_: str, change: dict[str, Any], replaced: bool
+) -> None:
     old = {
         "kind": type_.split(":")[1],
         "metadata": {"name": "a", "namespace": "kube-system"},
@@ -345,6 +347,11 @@ def test_a_release_stuck_in_pending_cannot_be_created_nor_updated(engine: Engine
     message, kept = failure(lambda: engine.update(RELEASE, {}, CILIUM))
     assert "another operation (install/upgrade/rollback) is in progress" in message
     assert kept is None
+
+
+def test_a_release_goes_with_its_cluster_and_is_never_uninstalled(engine: Engine) -> None:
+    _, outputs = engine.create(RELEASE, CILIUM)
+    assert "a release goes with its cluster" in failure(lambda: engine.delete(RELEASE, outputs))[0]
 
 
 def test_another_clusters_kubeconfig_reaches_nothing(engine: Engine, tmp_path: Path) -> None:

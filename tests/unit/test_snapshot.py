@@ -30,7 +30,7 @@ def test_why_there_is_none(host: Machine) -> None:
         snapshot.main("dev")
 
 
-def test_a_host_that_is_not_reached(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_is_not_reached_is_told(host: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "read", lambda name: Stack(name, host.way(port=1.0), {}, {}))
     with pytest.raises(SystemExit, match=r"ssh -p 1 root@127\.0\.0\.1: "):
         snapshot.main("dev")

@@ -60,7 +60,7 @@ def test_without_a_server_that_answers_it_says_what_the_others_said() -> None:
 
 
 @pytest.mark.parametrize(("pods", "why"), [(1, "503"), (0, "none of its pods is ready")])
-def test_a_service_that_is_routed_and_does_not_answer(pods: int, why: str) -> None:
+def test_a_service_that_is_routed_and_does_not_answer_is_told_why(pods: int, why: str) -> None:
     address, agent = "10.26.23.35", {"pod": "cilium-a", "ready": True, "said": "", "version": "1.20.2"}
     found = seen() | {"routes": {address: ["10.26.23.11"]}, "answers": {"default/web": 503}}
     services = {"default/web": {"addresses": [address], "port": 80, "endpoints": pods}}

@@ -55,7 +55,7 @@ async def change(steps: list[str], its: Turns, node: str, **what: Any) -> None:
 
 
 @pytest.mark.parametrize(("size", "first"), [(1, ["a-leaves", "a", "a-returns"]), (2, ["a-leaves", "a", "b-leaves"])])
-def test_so_many_at_a_time(said: list[str], size: int, first: list[str]) -> None:
+def test_no_more_change_at_a_time_than_are_allowed(said: list[str], size: int, first: list[str]) -> None:
     async def run() -> None:
         its = Turns(size, HOST)
         await asyncio.gather(*(change(said, its, node) for node in "abc"))
