@@ -9,7 +9,7 @@ unexport SSH_AUTH_SOCK
 # What Python has compiled is kept: hundreds of processes would do it again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup python test coverage chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down pictures e2e demo bench bench-lab
+.PHONY: help setup python test coverage examples chaos test-lxd lint lock graph preview plan changes status doctor kubeconfig kubeconfig-remove snapshot support tunnel up destroy lab lab-down pictures e2e demo bench bench-lab
 
 ## To begin
 
@@ -106,13 +106,19 @@ bench-lab: setup
 
 ## For developers
 
-# Every test but those that need a real LXD or the whole lab, or kill at every step. The engine's, the longest, begin.
+# Every test but those that need a real LXD, the lab or other languages, or kill at every step. The engine's, the longest,
+# begin.
 test: setup
-	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos'
+	pytest -n 4 --dist loadfile --no-loadscope-reorder -m 'not lxd and not e2e and not chaos and not examples'
 
 # How much of components, settings and LXD's resources the unit tests reach: to count it doubles the time that they take.
 coverage: setup
 	pytest -n 4 --dist loadfile --cov --cov-fail-under=95 tests/unit tests/configurations
+
+# The programs in examples/, each in its language, simulated. Wants Node.js, and Go where Pulumi was built by it.
+examples: setup
+	@scripts/setup-languages
+	pytest -n 2 -m examples tests/examples
 
 # What is killed anywhere is made good by the next run: scripts at every step, KILLS of an `up` at any moment.
 KILLS ?= 200
@@ -135,6 +141,7 @@ lint: python
 	zizmor --offline --no-progress .github
 	python scripts/configuration_docs.py --check
 	python scripts/troubleshooting_docs.py --check
+	python scripts/component_schema.py --check
 
 # What this checkout does to the stack that the commit BASE brings up, simulated: what is replaced, does traffic stop.
 BASE ?= origin/main

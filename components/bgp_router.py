@@ -1,7 +1,7 @@
 """FRR on the host: the router that Cilium's agents peer with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import pulumi
 
@@ -37,15 +37,15 @@ class BgpRouterArgs(TypedDict):
     """The machine that all of this dies with, where the stack owns it."""
     bridge: pulumi.Input[str]
     """Name of the bridge that the nodes are on."""
-    address: str
+    address: pulumi.Input[str]
     """The host's address on it: where bgpd listens and what nodes dial."""
     asn: int
     """Autonomous system number of the router, 1 to 4294967294."""
     node_asn: int
     """Autonomous system number of the nodes."""
-    nodes: Sequence[str]
+    nodes: pulumi.Input[Sequence[pulumi.Input[str]]]
     """Addresses that sessions are accepted from."""
-    pool: str
+    pool: pulumi.Input[str]
     """CIDR whose /32s are accepted. Ranges of pods come later, with `PodRoutes`."""
     hold_time_seconds: int
     """BGP hold time (RFC 4271 section 4.2), 0 or at least 3."""
@@ -59,9 +59,9 @@ class BgpRouterArgs(TypedDict):
     """Routers that are told of the pool, by name."""
 
 
-def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str, str]) -> str:
+def frr_conf(args: Mapping[str, Any], password: str) -> str:
     """frr.conf (FRR 8.1 to 10): takes the pool's addresses from the nodes and tells them nothing; tells upstreams those
-    addresses and takes nothing, or a default route."""
+    addresses and takes nothing, or a default route. `args`: the component's, as known."""
     pool, upstreams = args["pool"], args["upstreams"]
     timers = f"{args['keepalive_time_seconds']} {args['hold_time_seconds']}"
     whole = any(its["announce"] == "pool" for its in upstreams.values()) and not pool.endswith("/32")
@@ -126,7 +126,7 @@ def frr_conf(args: BgpRouterArgs, password: str, upstream_passwords: Mapping[str
                 for line in (
                     f"remote-as {its['asn']}",
                     f"description {name}",
-                    *([f"password {upstream_passwords[name]}"] if name in upstream_passwords else []),
+                    *([f"password {its['password']}"] if its["password"] else []),
                     *([f"ebgp-multihop {its['multihop']}"] if its["multihop"] else []),
                     *(["capability extended-nexthop"] if ":" in its["address"] else []),
                     f"timers {timers}",
@@ -170,10 +170,8 @@ class BgpRouter(pulumi.ComponentResource):
         given = args["password"]
         own = RandomHex(f"{name}-password", opts=pulumi.ResourceOptions(parent=self)).value if given is None else given
         self.password = pulumi.Output.secret(own)
-        signed = {name: its["password"] for name, its in args["upstreams"].items() if its["password"] is not None}
-        conf = pulumi.Output.all(self.password, pulumi.Output.from_input(signed)).apply(
-            lambda all_: frr_conf(args, *all_)
-        )
+        said = {key: value for key, value in args.items() if key not in ("connection", "machine")}
+        conf = pulumi.Output.all(said, self.password).apply(lambda known: frr_conf(*known))
         configured = remote.run(
             f"{name}-frr",
             Script("frr.sh", [args["address"], args["bridge"]], seconds=600),
@@ -183,7 +181,7 @@ class BgpRouter(pulumi.ComponentResource):
             delete=Script("frr_restore.sh"),
         )
         # By its ID, which an update leaves: a preview of one knows both.
-        self.peer_address = configured.id.apply(lambda _: args["address"])
+        self.peer_address = pulumi.Output.all(args["address"], configured.id).apply(lambda known: str(known[0]))
         self.peer_asn = configured.id.apply(lambda _: args["asn"])
         self.fingerprint = fingerprint(conf, configured.stdout)
         self.register_outputs({"peerAddress": self.peer_address, "peerAsn": self.peer_asn})

@@ -10,11 +10,11 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from components.bgp_router import BgpRouterArgs, UpstreamArgs, frr_conf
+from components.bgp_router import UpstreamArgs, frr_conf
 from tests.scripts import namespaces
 from tests.scripts.namespaces import GATEWAY, eventually
 
@@ -61,8 +61,8 @@ class Host(namespaces.Host):
             "upstreams": {},
             **changes,
         }
-        password, passwords = args.pop("password", PASSWORD), args.pop("passwords", {})
-        conf = frr_conf(cast(BgpRouterArgs, args), password, passwords)
+        password = args.pop("password", PASSWORD)
+        conf = frr_conf(args, password)
         return self.script("frr.sh", GATEWAY, "lxdbr0", stdin=conf)
 
     def node(self, number: int, password: str = PASSWORD, asn: int = 64512, **more: Any) -> None:
@@ -251,7 +251,7 @@ def test_an_upstream_is_told_the_pool_alone_and_tells_nothing(host: Host, asn: i
 
 def test_a_default_route_is_taken_where_it_is_wanted_and_is_no_way_to_a_pod(host: Host) -> None:
     upstreams = {"lan": {**LAN, "accept_default_route": True, "password": PASSWORD}}
-    assert host.configure(upstreams=upstreams, passwords={"lan": PASSWORD}).returncode == 0
+    assert host.configure(upstreams=upstreams).returncode == 0
     host.upstream(PASSWORD, one="0.0.0.0/0", two="198.51.100.0/24")
     eventually(lambda: host.routes() == ["default"])
     host.node(11)

@@ -76,11 +76,11 @@ exit
 
 
 def test_frr_is_told_this_and_nothing_else() -> None:
-    assert frr_conf(ARGS, "s3cret", {}) == WHOLE
+    assert frr_conf(ARGS, "s3cret") == WHOLE
 
 
 def test_what_is_not_asked_for_is_missing_and_no_other_line() -> None:
-    bare = frr_conf({**ARGS, "restart_time_seconds": None}, "s3cret", {})
+    bare = frr_conf({**ARGS, "restart_time_seconds": None}, "s3cret")
     gone = [line for line in WHOLE.splitlines() if line not in bare.splitlines()]
     assert gone == [" bgp graceful-restart stalepath-time 30"]
     assert bare.splitlines() == [line for line in WHOLE.splitlines() if line not in gone]
@@ -94,9 +94,9 @@ def test_upstreams_are_told_the_pool_alone_and_nothing_is_taken_from_them() -> N
         "announce": "pool",
         "communities": ["65000:1", "65000:2"],
         "accept_default_route": True,
-        "password": None,
+        "password": "other",
     }
-    conf = frr_conf({**ARGS, "upstreams": {"lan": LAN, "far": far}}, "s3cret", {"far": "other"})
+    conf = frr_conf({**ARGS, "upstreams": {"lan": LAN, "far": far}}, "s3cret")
     assert [line for line in conf.splitlines() if line not in WHOLE.splitlines()] == [
         "ip prefix-list UPSTREAM-lan seq 10 permit 10.26.23.32/27 ge 32 le 32",
         "ip prefix-list UPSTREAM-far seq 10 permit 10.26.23.32/27",
