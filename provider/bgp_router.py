@@ -6,6 +6,7 @@ from typing import NotRequired, TypedDict
 import pulumi
 
 import components.bgp_router
+from provider.checks import check
 from provider.ssh import connection
 
 
@@ -55,6 +56,7 @@ class BgpRouter(components.bgp_router.BgpRouter):
     """Another one with every change of its configuration; a secret."""
 
     def __init__(self, name: str, args: BgpRouterArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        check(args)
         super().__init__(
             name,
             {

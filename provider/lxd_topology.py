@@ -7,6 +7,7 @@ import pulumi
 
 import components.lxd_topology
 from components.lxd_host import LxdHost
+from provider.checks import check
 from provider.ssh import connection
 
 
@@ -76,6 +77,7 @@ class LxdTopology(pulumi.ComponentResource):
     """Name of the bridge; known once it is there."""
 
     def __init__(self, name: str, args: LxdTopologyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        check(args)
         super().__init__("cilium-bgp:index:LxdTopology", name, None, opts)
         host, child = connection(args), pulumi.ResourceOptions(parent=self)
         project, seconds = args.get("project", "default"), args.get("timeout_seconds", 600)

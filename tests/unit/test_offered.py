@@ -7,9 +7,10 @@ import pytest
 
 from provider.bgp_router import BgpRouter
 from provider.lxd_topology import LxdTopology
-from tests.unit.graph import CANARIES, SSH_KEY, Graph, plain, registered, strings
+from settings import ConfigurationError
+from tests.unit.graph import CANARIES, EXISTING, SSH_KEY, Graph, plain, registered, strings
 
-SSH: Any = {"host": "192.0.2.10", "host_key": "ssh-ed25519 AAAAhost", "private_key": SSH_KEY}
+SSH: Any = {"host": "192.0.2.10", "host_key": EXISTING["hostKey"], "private_key": SSH_KEY}
 ROUTER: Any = {
     **SSH,
     "bridge": "eth1",
@@ -25,7 +26,7 @@ TOPOLOGY: Any = {
     "bridge_address": "10.99.0.1/24",
     "dhcp_range": "10.99.0.100-10.99.0.199",
     "instances": {"peer1": {"address": "10.99.0.11"}},
-    "authorized_keys": ["ssh-ed25519 AAAAmine"],
+    "authorized_keys": [EXISTING["hostKey"]],
 }
 
 
@@ -64,7 +65,7 @@ def test_router_without_more_has_the_usual_times_and_a_password_of_its_own() -> 
 
 def test_instances_let_in_who_is_named_and_the_host() -> None:
     (files,) = (its.inputs["files"] for its in made() if its.type == "pulumi-python:dynamic/lxd:Instance")
-    assert plain(files)["~/.ssh/authorized_keys"] == "ssh-ed25519 AAAAmine\nssh-ed25519 AAAAmade-on-the-host\n"
+    assert plain(files)["~/.ssh/authorized_keys"] == f"{EXISTING['hostKey']}\nssh-ed25519 AAAAmade-on-the-host\n"
 
 
 def test_peers_may_be_machines_that_the_same_program_makes() -> None:
@@ -74,3 +75,28 @@ def test_peers_may_be_machines_that_the_same_program_makes() -> None:
 
     conf = plain(registered(program)["router-frr"].inputs["stdin"]).splitlines()
     assert "ip prefix-list NODE-10.99.0.12 seq 10 permit 10.99.2.0/24 ge 32 le 32" in conf
+
+
+def test_what_cannot_work_is_said_before_anything_is_made() -> None:
+    def program() -> None:
+        with pytest.raises(ConfigurationError) as raised:
+            LxdTopology(
+                "topology", TOPOLOGY | {"bridge_address": "10.99.0.1", "instances": {"peer1": {"address": "x"}}}
+            )
+        said.extend(raised.value.problems)
+        with pytest.raises(ConfigurationError) as raised:
+            BgpRouter("router", ROUTER | {"pool": "10.99.1.7/24", "asn": 0, "nodes": ["10.99.0.11", "10.99.0"]})
+        said.extend(raised.value.problems)
+
+    said: list[str] = []
+    assert list(registered(program)) == []
+    assert [problem.partition(": ")[0] for problem in said] == [
+        "bridgeAddress",
+        "instances.peer1.address",
+        "asn",
+        "nodes.1",
+        "pool",
+    ]
+    assert said[-1].endswith(
+        "its network would be 10.99.1.0/24. Cilium would hand out addresses you did not mean. Write 10.99.1.0/24."
+    )
