@@ -27,7 +27,8 @@ from tests.engine.world import PATH, needs_pulumi
 pytestmark = [pytest.mark.examples, needs_pulumi]
 
 LANGUAGES = ROOT / ".cache" / "languages"
-SECONDS = 300
+SECONDS = "300"
+QUIET = ["--stack", "dev", "--non-interactive", "--color=never"]
 PEERS = {"peer1": "10.99.0.11", "peer2": "10.99.0.12"}
 COMMAND, FINALIZER = "command:remote:Command", "pulumi-python:dynamic/cilium-bgp:Finalizer"
 ROUTER, TOPOLOGY, HOST = (f"cilium-bgp:index:{name}" for name in ("BgpRouter", "LxdTopology", "LxdHost"))
@@ -63,12 +64,11 @@ class Program:
     def pulumi(self, *arguments: str, stdin: str | None = None) -> str:
         """Run the engine, which must succeed; what it says."""
         done = subprocess.run(
-            ["pulumi", *arguments, "--stack", "dev", "--non-interactive", "--color=never"],
+            ["timeout", "-k", "10", SECONDS, "pulumi", *arguments, *QUIET],
             cwd=self.folder,
             input=stdin,
             text=True,
             capture_output=True,
-            timeout=SECONDS,
             check=False,
         )
         self.seen += done.stdout + done.stderr
