@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pulumi
-from pulumi.provider.experimental.util import camel_case
 from pydantic import TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # pydantic wants this one on Python 3.11
 
 from settings import ConfigurationError, values
@@ -52,7 +52,7 @@ def check(args: Mapping[str, Any]) -> None:
         ARGUMENTS.validate_python(known(args))
     except ValidationError as error:
         problems = [
-            f"{'.'.join([camel_case(str(key)), *map(str, rest)])}: {its.get('ctx', {}).get('text', its['msg'])}"
+            f"{'.'.join([to_camel(str(key)), *map(str, rest)])}: {its.get('ctx', {}).get('text', its['msg'])}"
             for its in error.errors()
             for key, *rest in [its["loc"]]
         ]
