@@ -48,7 +48,7 @@ async def finish(file: str, command: str, seconds: float, hops: Sequence[Props])
     """Run the script unless a machine on the way is gone. Errors: LxdError."""
     import asyncssh  # noqa: PLC0415  a preview reaches nothing
 
-    from lxd_resources.transport import dial, explained  # noqa: PLC0415
+    from lxd_resources.transport import dial, explained, heard  # noqa: PLC0415
 
     async with contextlib.AsyncExitStack() as stack:
         ssh: Any = None
@@ -62,11 +62,11 @@ async def finish(file: str, command: str, seconds: float, hops: Sequence[Props])
                 say(f"{error}. What was on the machine is taken for gone")
                 return
         try:
-            done = await ssh.run(command, input="", timeout=seconds)
+            code, said = await heard(ssh, command, seconds, say)
         except (OSError, asyncssh.Error) as error:
             raise LxdError(f"{file} had not ended within {seconds:.0f} s, or was cut off ({error})") from None
-        if done.exit_status != 0:
-            raise LxdError(f"{file} ended with {done.exit_status}: {' '.join(str(done.stderr).split())}")
+        if code != 0:
+            raise LxdError(f"{file} ended with {code}: {' '.join(said.split())}")
 
 
 class Finalizer(dynamic.Resource, module="cilium-bgp", name="Finalizer"):

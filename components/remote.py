@@ -241,7 +241,7 @@ def command_of(
 
 async def run_now(name: str, script: Script, where: Connection | Servers) -> None:
     """Run a script outside of the graph, from the resource hook `name`. Raises when it fails, with what it said."""
-    from lxd_resources.transport import dial  # noqa: PLC0415  hooks do not run in a preview
+    from lxd_resources.transport import dial, heard  # noqa: PLC0415  hooks do not run in a preview
 
     machine = where if isinstance(where, Connection) else where.host
     hops = (machine,) if machine.proxy is None else (machine.proxy, machine)
@@ -253,9 +253,11 @@ async def run_now(name: str, script: Script, where: Connection | Servers) -> Non
                 if way is None:
                     raise RuntimeError("a machine whose address is not known yet cannot be dialled")
                 client = await stack.enter_async_context(dial(way, client))
-            command = await command_of(script, where, name).future()
-            done = await client.run(command, input="", timeout=script.seconds + 15)
+            command = await command_of(script, where, name).future() or ""
+            code, said = await heard(
+                client, command, script.seconds + 15, lambda line: pulumi.log.info(f"{name}: {line}")
+            )
         except TimeoutError as error:  # without a text, which the engine would take for success
             raise RuntimeError(f"{script.file} had not ended {script.seconds + 15} s after it was started") from error
-        if done.exit_status != 0:
-            raise RuntimeError(f"{script.file} ended with {done.exit_status}: {done.stderr!s}")
+        if code != 0:
+            raise RuntimeError(f"{script.file} ended with {code}: {said}")

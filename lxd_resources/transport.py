@@ -6,6 +6,7 @@ Keys stay in memory, and only the pinned host key is accepted: neither ~/.ssh no
 import asyncio
 import contextlib
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +18,8 @@ from .endpoint import SOCKETS
 from .errors import AnotherMachineError, LxdError, SilentError, UnreachableError
 
 CONNECT_SECONDS = 15
+WAITING = "waiting for "
+"""How a line begins by which a script says what it waits for (components/scripts/lib.sh)."""
 KEEPALIVE_SECONDS = 10
 """After three of these without an answer the connection counts as dropped."""
 
@@ -37,6 +40,24 @@ def dial(way: dict[str, Any], tunnel: asyncssh.SSHClientConnection | None = None
         login_timeout=CONNECT_SECONDS,
         keepalive_interval=KEEPALIVE_SECONDS,
     )
+
+
+async def heard(
+    ssh: asyncssh.SSHClientConnection, command: str, seconds: float, told: Callable[[str], object]
+) -> tuple[int | None, str]:
+    """A command's exit status, and what it said on standard error; but what it waits for is told while it does.
+
+    Errors: TimeoutError where it had not ended after `seconds`, and asyncssh's.
+    """
+    said = ""
+    async with asyncio.timeout(seconds), ssh.create_process(command) as process:
+        process.stdin.write_eof()
+        async for line in process.stderr:
+            if line.startswith(WAITING):
+                told(line.rstrip())
+            else:
+                said += line
+        return (await process.wait()).exit_status, said
 
 
 class Tunnel:

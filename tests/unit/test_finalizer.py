@@ -61,6 +61,16 @@ def test_a_script_that_fails_holds_up_the_deletion(machines: tuple[Machine, Mach
         FinalizerProvider().delete("", props(host.way()))
 
 
+def test_what_the_script_waits_for_is_told_and_no_part_of_its_error(
+    machines: tuple[Machine, Machine], capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, _ = machines
+    host.code, host.said = 3, "waiting for a pod: last seen Pending (15 of 60 s)\nit said why\n"
+    with pytest.raises(LxdError, match=r"^undo\.sh ended with 3: it said why$"):
+        FinalizerProvider().delete("", props(host.way()))
+    assert capfd.readouterr().err == "waiting for a pod: last seen Pending (15 of 60 s)\n"
+
+
 @pytest.mark.parametrize("hop", ["host", "node"])
 def test_nothing_is_done_on_a_machine_with_another_key(
     machines: tuple[Machine, Machine], hop: str, capfd: pytest.CaptureFixture[str]

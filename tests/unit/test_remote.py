@@ -174,6 +174,17 @@ def test_a_hook_that_fails_says_what_the_script_said(machines: tuple[Machine, Ma
     assert len(host.commands) == 1
 
 
+def test_what_a_hooks_script_waits_for_is_told(
+    machines: tuple[Machine, Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, _ = machines
+    host.said = "evicting a pod\nwaiting for a pod: last seen Pending (15 of 60 s)\n"
+    told: list[str] = []
+    monkeypatch.setattr(pulumi.log, "info", told.append)
+    registered(lambda: remote.run_now("k3s2-leaves", Script("ssh_key.sh"), connection(host)))
+    assert told == ["k3s2-leaves: waiting for a pod: last seen Pending (15 of 60 s)"]
+
+
 @pytest.mark.parametrize("hop", ["host", "proxy"])
 def test_a_hook_speaks_to_no_machine_with_another_key(machines: tuple[Machine, Machine], hop: str) -> None:
     host, node = machines
