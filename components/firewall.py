@@ -53,7 +53,7 @@ class Firewall(pulumi.ComponentResource):
                     args["bridge"],
                     args["gateway"],
                     str(args["api_port"]),
-                    args["pool"],
+                    args["pool"] if args["open_to"] else "",
                     ",".join(args["open_to"]),
                     *args["nodes"],
                 ],

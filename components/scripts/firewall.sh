@@ -1,6 +1,6 @@
 # The host's firewall for the nodes' bridge, now and at every boot.
 # usage: firewall.sh BRIDGE GATEWAY API_PORT POOL OPEN NODE…
-# OPEN: networks beyond the host that may ask the addresses of POOL, with commas between.
+# OPEN: networks beyond the host that may ask the addresses of POOL, with commas between; both may be empty.
 bridge=$1 gateway=$2 api_port=$3 pool=$4 open=$5
 shift 5
 nodes=$(echo "$*" | sed 's/ /, /g')

@@ -217,7 +217,9 @@ def test_what_breaks_a_rule_is_refused_with_what_it_would_mean(
 
 
 def test_the_pool_of_a_configmap_is_looked_at_too(pack: Pack) -> None:
-    graph = changed(stack(DEV), "router-frr", put("stdin", "ip prefix-list N seq 10 permit 10.9.0.0/24 ge 32 le 32\n"))
+    graph = changed(
+        stack(DEV), "router-frr", put("stdin", "ip prefix-list NODE-1 seq 10 permit 10.9.0.0/24 ge 32 le 32\n")
+    )
     (said,) = (its for its in pack.of(graph, only="router-frr") if its.refuses)
     assert (said.rule, said.about) == ("pool-accepted", "cilium-bgp-config")
 

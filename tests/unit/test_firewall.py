@@ -9,7 +9,7 @@ NODES = ("10.26.23.11", "10.26.23.12", "10.26.23.13")
 def test_it_knows_the_bridge_the_routers_address_the_apis_port_and_every_node() -> None:
     rules = dev()["firewall-rules"]
     assert rules.ran().file == "firewall.sh"
-    assert rules.ran().parameters == ("lxdbr0", "10.26.23.1", "6443", "10.26.23.32/27", "", *NODES)
+    assert rules.ran().parameters == ("lxdbr0", "10.26.23.1", "6443", "", "", *NODES)
     assert dev()["firewall-rules-finalizer"].ran("command").file == "firewall_remove.sh"
     assert dev().dies_with(rules) == {"host-instance", "host-key"}
 
