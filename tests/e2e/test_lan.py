@@ -44,6 +44,8 @@ def test_nothing_else_of_the_cluster_is_open_to_it(on_the_lan: Stack) -> None:
     for address in NODES.values():
         with pytest.raises(store.BuildError):
             lan.CLIENT.run("timeout", "2", "bash", "-c", f": </dev/tcp/{address}/10250")
+    with pytest.raises(store.BuildError, match="refused"):
+        lan.ROUTER.run("timeout", "2", "bash", "-c", f": </dev/tcp/{HOST.address}/179")
 
 
 def test_what_the_router_tells_is_refused(on_the_lan: Stack) -> None:
