@@ -8,6 +8,7 @@ are used where they can be had, otherwise the simulator's; PROVIDERS=simulated c
 a rule of `policy/` is refused.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -93,7 +94,7 @@ def throw_away_stack(stack: str, content: dict[str, Any], folder: Path, environm
     given = content.get("config") or {}
     plain = {key: value for key, value in given.items() if not is_secret(value)}
     made_up = left_to_the_user(plain)
-    made = {key: secrets.token_hex() for key, value in given.items() if is_secret(value)}
+    made = {key: another(value) for key, value in given.items() if is_secret(value)}
     made |= {key: value for key, value in needed_secrets(plain).items() if key not in plain}
     made_up += [key.removeprefix(PREFIX) for key in made]
     problems = configuration_problems(plain, made)
@@ -112,7 +113,16 @@ def throw_away_stack(stack: str, content: dict[str, Any], folder: Path, environm
 
 
 def is_secret(value: object) -> bool:
-    return isinstance(value, dict) and value.keys() == {"secure"}
+    """Whether it is encrypted, or a map of what is."""
+    return isinstance(value, dict) and (
+        value.keys() == {"secure"} or (bool(value) and all(map(is_secret, value.values())))
+    )
+
+
+def another(value: dict[str, Any]) -> str:
+    """Something good for nothing in place of a secret."""
+    token = secrets.token_hex()
+    return token if value.keys() == {"secure"} else json.dumps(dict.fromkeys(value, token))
 
 
 def left_to_the_user(config: dict[str, Any]) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = ("components", "lxd_resources", "policy", "scripts", "settings", "simulator", "standin")
@@ -50,6 +51,20 @@ def test_shipped_stack_with_secrets_of_ones_own_which_are_not_needed(project: Pa
     assert "[mandatory]" not in done.stdout
     assert own.read_bytes() == before
     assert not list((project / ".cache").glob("preview.*"))
+
+
+def test_a_map_of_secrets_is_made_up_too(project: Path) -> None:
+    own = project / "Pulumi.dev.yaml"
+    content = yaml.safe_load(own.read_text())
+    content["config"]["cilium-bgp:bgp"]["upstreams"] = {"lan": {"address": "198.51.100.1", "asn": 65001}}
+    content["config"] |= {
+        "cilium-bgp:exposure": {"mode": "bgp", "cidrs": ["203.0.113.0/24"]},
+        "cilium-bgp:upstreamPasswords": {"lan": {"secure": "v1:abc="}},
+    }
+    own.write_text(yaml.safe_dump(content))
+    done = preview(project)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "upstreamPasswords" in done.stdout
 
 
 def test_problems_and_nothing_else(project: Path) -> None:
