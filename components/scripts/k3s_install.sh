@@ -43,6 +43,15 @@ if [ "$role" = server ] && [ -e "$config" ] && [ -d /var/lib/rancher/k3s/server/
             fail "the cluster has $key $was, and $is is asked for; addresses of a running cluster cannot change. Write $was, or make another stack."
     done
 fi
+# Pods of a former cluster, its agent of Cilium among them, run on until kubelet ends them: the first pods of this one
+# would get their addresses from that agent, and nobody would find them there.
+authority_in() { sed -n 's/.*"token": "K10\([^:]*\)::.*/\1/p' "$@"; }
+if [ "$role" = agent ] && [ -e "$config" ] && was=$(authority_in "$config") && [ -n "$was" ] &&
+    [ "$was" != "$(echo "$wanted" | authority_in)" ] && command -v k3s-killall.sh >/dev/null; then
+    echo "$(hostname): ending the pods of a former cluster" >&2
+    limited "$(left "$limit")" k3s-killall.sh </dev/null >&2 || fail "the pods of a former cluster could not be ended (k3s-killall.sh); its lines are above"
+    change
+fi
 printf '%s\n' "$wanted" | put "$config" 600
 # k3s looks at this only as long as it has no etcd; SQLite, which an earlier version's single server has, becomes one.
 if [ "$role" = server ] && ! [ -d /var/lib/rancher/k3s/server/db/etcd ]; then

@@ -57,6 +57,23 @@ for command in kubectl ctr; do
 done
 
 info "systemd: Creating service file /etc/systemd/system/$NAME.service"
+cat >/usr/local/bin/k3s-killall.sh <<'KILLALL'
+#!/bin/sh
+# Stop k3s and everything that it started, and take down what was mounted for pods.
+for unit in /etc/systemd/system/k3s*.service; do
+    [ ! -e "$unit" ] || systemctl stop "$(basename "$unit")"
+done
+pids=$(ps -e -o pid= -o args= | awk '$2 ~ /containerd-shim/ && /k3s\/containerd/ { print $1 }')
+for pid in $pids; do
+    # shellcheck disable=SC2046 # a list of numbers
+    kill -9 "$pid" $(ps -o pid= --ppid "$pid") 2>/dev/null
+done
+for folder in /run/k3s /var/lib/rancher/k3s/agent/containerd /var/lib/kubelet/pods /run/netns/cni-; do
+    awk -v folder="$folder" 'index($2, folder) == 1 { print $2 }' /proc/self/mounts | sort -r | xargs -r -n 1 umount -l
+done
+rm -rf /run/k3s
+KILLALL
+chmod 755 /usr/local/bin/k3s-killall.sh
 cat >"/etc/systemd/system/$NAME.service" <<EOF
 [Unit]
 Description=Lightweight Kubernetes (stand-in of the cilium-bgp lab)

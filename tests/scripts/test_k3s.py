@@ -214,6 +214,23 @@ def test_another_configuration_restarts_and_installs_nothing(machine: Machine, s
     assert machine.read("state/installed").count("\n") == 1
 
 
+def test_an_agent_that_joins_another_cluster_ends_the_pods_of_the_former_first(
+    machine: Machine, server: Server
+) -> None:
+    command = ("k3s_install.sh", "agent", VERSION, server.url, "", "5", "ubuntu")
+    node(machine).fake("k3s-killall.sh", f'cat {PATH} >"$STATE/ended"')
+    machine.write("state/ended", "")
+    for joining in (STDIN, STDIN.replace("abc", "another")):
+        assert machine.run(*command, stdin=joining).returncode == 0
+    assert machine.read("state/ended") == "", "another token of the same cluster"
+    done = machine.run(*command, stdin=STDIN.replace(TOKEN, "K10other"))
+    assert done.returncode == 0, done.stderr
+    assert TOKEN in machine.read("state/ended"), (
+        "before the new configuration is there: a run that is cut off does it again"
+    )
+    assert "K10other" in machine.read("state/running")
+
+
 def test_another_version_installs_and_restarts(machine: Machine, server: Server) -> None:
     node(machine).run("k3s_install.sh", "server", VERSION, server.url, "", "5", "ubuntu", stdin=STDIN)
     done = machine.run("k3s_install.sh", "server", "v1.26.15+k3s1", server.url, "", "5", "ubuntu", stdin=STDIN)
