@@ -94,11 +94,11 @@ def frr_conf(args: Mapping[str, Any], password: str) -> str:
                 line
                 for name, its in upstreams.items()
                 for line in (
-                    f"route-map TO-{name} permit 10",
+                    f"route-map TO-UPSTREAM-{name} permit 10",
                     f" match ip address prefix-list UPSTREAM-{name}",
                     *([f" set community {' '.join(its['communities'])}"] if its["communities"] else []),
                     "!",
-                    f"route-map FROM-{name} {'permit' if its['accept_default_route'] else 'deny'} 10",
+                    f"route-map FROM-UPSTREAM-{name} {'permit' if its['accept_default_route'] else 'deny'} 10",
                     " match ip address prefix-list DEFAULT",
                     "!",
                 )
@@ -140,7 +140,7 @@ def frr_conf(args: Mapping[str, Any], password: str) -> str:
             *(
                 f"  neighbor {its['address']} {line}"
                 for name, its in upstreams.items()
-                for line in ("activate", f"route-map TO-{name} out", f"route-map FROM-{name} in")
+                for line in ("activate", f"route-map TO-UPSTREAM-{name} out", f"route-map FROM-UPSTREAM-{name} in")
             ),
             *([f"  aggregate-address {pool}"] if whole else []),
             "  maximum-paths 64",

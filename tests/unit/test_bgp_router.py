@@ -103,14 +103,14 @@ def test_upstreams_are_told_the_pool_alone_and_nothing_is_taken_from_them() -> N
         "ip prefix-list DEFAULT seq 10 permit 0.0.0.0/0",
         "ip nht resolve-via-default",
         "ipv6 nht resolve-via-default",
-        "route-map TO-lan permit 10",
+        "route-map TO-UPSTREAM-lan permit 10",
         " match ip address prefix-list UPSTREAM-lan",
-        "route-map FROM-lan deny 10",
+        "route-map FROM-UPSTREAM-lan deny 10",
         " match ip address prefix-list DEFAULT",
-        "route-map TO-far permit 10",
+        "route-map TO-UPSTREAM-far permit 10",
         " match ip address prefix-list UPSTREAM-far",
         " set community 65000:1 65000:2",
-        "route-map FROM-far permit 10",
+        "route-map FROM-UPSTREAM-far permit 10",
         " match ip address prefix-list DEFAULT",
         " neighbor 192.168.1.1 remote-as 65001",
         " neighbor 192.168.1.1 description lan",
@@ -122,13 +122,21 @@ def test_upstreams_are_told_the_pool_alone_and_nothing_is_taken_from_them() -> N
         " neighbor 2001:db8::1 capability extended-nexthop",
         " neighbor 2001:db8::1 timers 3 9",
         "  neighbor 192.168.1.1 activate",
-        "  neighbor 192.168.1.1 route-map TO-lan out",
-        "  neighbor 192.168.1.1 route-map FROM-lan in",
+        "  neighbor 192.168.1.1 route-map TO-UPSTREAM-lan out",
+        "  neighbor 192.168.1.1 route-map FROM-UPSTREAM-lan in",
         "  neighbor 2001:db8::1 activate",
-        "  neighbor 2001:db8::1 route-map TO-far out",
-        "  neighbor 2001:db8::1 route-map FROM-far in",
+        "  neighbor 2001:db8::1 route-map TO-UPSTREAM-far out",
+        "  neighbor 2001:db8::1 route-map FROM-UPSTREAM-far in",
         "  aggregate-address 10.26.23.32/27",
     ]
+
+
+def test_an_upstream_may_have_any_name_and_nodes_are_told_nothing() -> None:
+    conf = frr_conf({**ARGS, "upstreams": {"NODES": LAN}}, "s3cret")
+    assert [line for line in conf.splitlines() if line.startswith("route-map TO-NODES ")] == [
+        "route-map TO-NODES deny 10"
+    ]
+    assert "  neighbor 192.168.1.1 route-map TO-NODES out" not in conf.splitlines()
 
 
 def test_dev_has_the_articles_numbers_and_a_session_for_every_node() -> None:
