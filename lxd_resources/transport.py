@@ -49,9 +49,8 @@ async def heard(
 
     Errors: TimeoutError where it had not ended after `seconds`, and asyncssh's.
     """
-    said = ""
-    async with asyncio.timeout(seconds), ssh.create_process(command) as process:
-        process.stdin.write_eof()
+    said, nothing = "", asyncssh.DEVNULL  # what nobody reads of standard output would hold it up after 2 MiB
+    async with asyncio.timeout(seconds), ssh.create_process(command, stdin=nothing, stdout=nothing) as process:
         async for line in process.stderr:
             if line.startswith(WAITING):
                 told(line.rstrip())

@@ -71,6 +71,13 @@ def test_what_the_script_waits_for_is_told_and_no_part_of_its_error(
     assert capfd.readouterr().err == "waiting for a pod: last seen Pending (15 of 60 s)\n"
 
 
+def test_a_script_that_prints_much_is_not_held_up(machines: tuple[Machine, Machine]) -> None:
+    host, _ = machines
+    host.output = "a line of what it prints\n" * 200000
+    FinalizerProvider().delete("", props(host.way(), seconds=-5.0))
+    assert host.commands == ["undo"]
+
+
 @pytest.mark.parametrize("hop", ["host", "node"])
 def test_nothing_is_done_on_a_machine_with_another_key(
     machines: tuple[Machine, Machine], hop: str, capfd: pytest.CaptureFixture[str]
