@@ -65,19 +65,6 @@ def exposure() -> dict[str, Any]:
     }
 
 
-def learned() -> dict[str, set[str]]:
-    """Next hops of every BGP route in the router's kernel."""
-    return {
-        route["dst"]: {hop["gateway"] for hop in route.get("nexthops", [route])}
-        for route in ROUTER.json("ip", "-json", "-4", "route", "show", "proto", "bgp")
-    }
-
-
-def ask(address: str) -> str:
-    """The body of an answer over HTTP, asked by the client."""
-    return CLIENT.run("curl", "-fsS", "--max-time", "2", f"http://{address}/", seconds=10)
-
-
 def remove() -> None:
     for its in (ROUTER, CLIENT):
         if its.name in machine.machines():

@@ -26,17 +26,13 @@ def output(*command: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout or "{}")
 
 
-def peers() -> Any:
-    return output("vtysh", "-c", "show bgp ipv4 unicast summary json").get("peers", {})
-
-
 def sessions(nodes: dict[str, str]) -> dict[str, Any]:
-    found = peers()
+    peers = output("vtysh", "-c", "show bgp ipv4 unicast summary json").get("peers", {})
     return {
         name: {
             "address": address,
-            "state": found.get(address, {}).get("state", "unknown to the router"),
-            "prefixes": found.get(address, {}).get("pfxRcd", 0),
+            "state": peers.get(address, {}).get("state", "unknown to the router"),
+            "prefixes": peers.get(address, {}).get("pfxRcd", 0),
         }
         for name, address in nodes.items()
     }
@@ -44,13 +40,11 @@ def sessions(nodes: dict[str, str]) -> dict[str, Any]:
 
 def upstreams(addresses: dict[str, str]) -> dict[str, Any]:
     """By name: its session, and the prefixes that it was told."""
-    found = peers() if addresses else {}
     seen = {}
-    for name, address in addresses.items():
-        state = found.get(address, {}).get("state", "unknown to the router")
-        show = f"show bgp ipv4 unicast neighbors {address} advertised-routes json"
-        told = output("vtysh", "-c", show).get("advertisedRoutes", {}) if state == "Established" else {}
-        seen[name] = {"address": address, "state": state, "told": sorted(told)}
+    for name, its in sessions(addresses).items() if addresses else ():
+        show = f"show bgp ipv4 unicast neighbors {its['address']} advertised-routes json"
+        told = output("vtysh", "-c", show).get("advertisedRoutes", {}) if its["state"] == "Established" else {}
+        seen[name] = {"address": its["address"], "state": its["state"], "told": sorted(told)}
     return seen
 
 

@@ -93,17 +93,17 @@ def sessions() -> dict[str, str]:
     return {address: peer["state"] for address, peer in peers.items()}
 
 
-def bgp_routes() -> dict[str, set[str]]:
-    """Next hops of every BGP route in the host's kernel."""
+def bgp_routes(of: lab_machine.Machine = HOST) -> dict[str, set[str]]:
+    """Next hops of every BGP route in the kernel of the host, or of another machine."""
     return {
         route["dst"]: {hop["gateway"] for hop in route.get("nexthops", [route])}
-        for route in HOST.json("ip", "-json", "-4", "route", "show", "proto", "bgp")
+        for route in of.json("ip", "-json", "-4", "route", "show", "proto", "bgp")
     }
 
 
-def ask(address: str) -> str:
-    """The body of an answer over HTTP, asked on the host."""
-    return HOST.run("curl", "-fsS", "--max-time", "2", f"http://{address}/", seconds=10)
+def ask(address: str, by: lab_machine.Machine = HOST) -> str:
+    """The body of an answer over HTTP, asked on the host, or by another machine."""
+    return by.run("curl", "-fsS", "--max-time", "2", f"http://{address}/", seconds=10)
 
 
 def check_nodes(lab: Stack, nodes: Collection[str] = NODES) -> None:

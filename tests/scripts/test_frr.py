@@ -17,6 +17,7 @@ import pytest
 from components.bgp_router import UpstreamArgs, frr_conf
 from tests.scripts import namespaces
 from tests.scripts.namespaces import GATEWAY, eventually
+from tests.unit import test_bgp_router
 
 pytestmark = [
     pytest.mark.e2e,
@@ -208,15 +209,7 @@ def test_learns_the_pool_and_nothing_else_and_keeps_sessions_when_reloaded(host:
     assert set(host.peers()) == {"10.26.23.11", "10.26.23.13"}
 
 
-LAN: UpstreamArgs = {
-    "address": "192.0.2.9",
-    "asn": 65001,
-    "multihop": None,
-    "announce": "addresses",
-    "communities": [],
-    "accept_default_route": False,
-    "password": None,
-}
+LAN: UpstreamArgs = {**test_bgp_router.LAN, "address": "192.0.2.9"}
 
 
 @pytest.mark.parametrize("asn", [64512, 64513])
