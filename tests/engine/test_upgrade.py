@@ -1,10 +1,11 @@
 """A stack that an earlier version of the program brought up: this version replaces and deletes nothing of it.
 
 recorded/VERSION/STACK has its state and configuration, secrets encrypted; the key in them opened a pretend host that
-is gone. Before the first release a day stands for the version. `python -m tests.engine.test_upgrade VERSION` records a
-release, once.
+is gone. A release's state is packed: each script stands in it twice. Before the first release a day stands for the
+version. `python -m tests.engine.test_upgrade VERSION` records a release, once.
 """
 
+import gzip
 import json
 import re
 import shutil
@@ -26,7 +27,7 @@ pytestmark = [pytest.mark.engine, needs_pulumi]
 RECORDED = Path(__file__).parent / "recorded"
 STACK_FILE = "Pulumi.dev.yaml"
 PASSPHRASE = "for the recorded state only"
-FOLDERS = sorted(path.parent for path in RECORDED.glob("*/*/state.json"))
+FOLDERS = sorted(path.parent for path in RECORDED.glob("*/*/state.json*"))
 
 PROFILE_OF_LXDS_OWN = {"topology-profile-default"}
 IN_A_NAMESPACE_OF_THEIR_OWN_NOW = {f"l7echo-{name}" for name in ("coredns", "client", "echo", "service")}
@@ -45,9 +46,14 @@ def recorded_world(folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     return World(folder, monkeypatch)
 
 
+def state_of(recorded: Path) -> str:
+    packed = recorded / "state.json.gz"
+    return gzip.decompress(packed.read_bytes()).decode() if packed.exists() else (recorded / "state.json").read_text()
+
+
 def machines(recorded: Path) -> dict[str, Any]:
     """What the cloud of the recorded stack has."""
-    resources = json.loads((recorded / "state.json").read_text())["deployment"]["resources"]
+    resources = json.loads(state_of(recorded))["deployment"]["resources"]
     ids = {its["urn"].rpartition("::")[2]: its.get("id") for its in resources}
     vm, firewall = ids["host-instance"], ids["host-firewall"]
     made = {vm: {"type": INSTANCE}, firewall: {"type": FIREWALL, "label": "lxdserver"}}
@@ -57,7 +63,9 @@ def machines(recorded: Path) -> dict[str, Any]:
 def preview(stack: World, recorded: Path, **cilium: str) -> dict[str, str]:
     """What this version would do to the recorded stack, with these changes of its Cilium."""
     stack.begin(recorded / STACK_FILE)
-    imported = stack.pulumi("stack", "import", "--file", str(recorded / "state.json"))
+    unpacked = stack.folder / "recorded.json"
+    unpacked.write_text(state_of(recorded))
+    imported = stack.pulumi("stack", "import", "--file", str(unpacked))
     assert imported.code == 0, imported.output
     with memory.opened("linode") as cloud:
         cloud["made"] = machines(recorded)
@@ -109,7 +117,7 @@ def record(folder: Path, monkeypatch: pytest.MonkeyPatch, into: Path, **changes:
             for where in ("sourcePosition", "stackTrace"):  # paths of the machine that recorded it
                 resource.pop(where, None)
         into.mkdir(parents=True)
-        (into / "state.json").write_text(json.dumps(state, indent=1) + "\n")
+        (into / "state.json.gz").write_bytes(gzip.compress(f"{json.dumps(state, indent=1)}\n".encode(), mtime=0))
         shutil.copy(folder / STACK_FILE, into)
 
 
