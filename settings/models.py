@@ -1,7 +1,7 @@
 """The configuration as types: one model per root key, frozen, unknown keys forbidden, keys in camelCase."""
 
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, collapse_addresses
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -431,9 +431,9 @@ class Settings(_Model):
 
     @property
     def open_to(self) -> tuple[IPv4Network, ...]:
-        """Networks beyond the host that may ask the pool's addresses."""
-        by_bgp = self.exposure.mode == "bgp"
-        return tuple(cidr for cidr in self.exposure.cidrs if by_bgp and isinstance(cidr, IPv4Network))
+        """Networks beyond the host that may ask the pool's addresses, none within another: nft has refused that."""
+        cidrs = self.exposure.cidrs if self.exposure.mode == "bgp" else ()
+        return tuple(collapse_addresses(cidr for cidr in cidrs if isinstance(cidr, IPv4Network)))
 
     def _shown(self, part: str, wanted: bool) -> bool:
         """Whether that part of Hubble has a Service of type LoadBalancer; what `cilium.values` say wins."""

@@ -24,5 +24,11 @@ def test_by_bgp_the_pool_is_open_to_the_networks_that_are_said() -> None:
     assert stack(values(**BY_BGP))["firewall-rules"].ran().parameters[3:5] == ("10.26.23.32/27", "192.168.1.0/24")
 
 
+def test_a_network_within_another_is_said_once() -> None:
+    exposure = {**BY_BGP["exposure"], "cidrs": ["192.168.1.0/24", "192.168.0.0/16", "203.0.113.7/32"]}
+    rules = stack(values(**{**BY_BGP, "exposure": exposure}))["firewall-rules"]
+    assert rules.ran().parameters[4] == "192.168.0.0/16,203.0.113.7/32"
+
+
 def test_it_says_who_may_speak_bgp() -> None:
     assert dev().outputs_of("firewall") == {"rules": "lxdbr0: BGP from 10.26.23.11, 10.26.23.12, 10.26.23.13"}
