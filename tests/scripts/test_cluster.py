@@ -60,7 +60,7 @@ def cluster(machine: Machine, nodes: str, drain: str = "", ready: str = "Unknown
 
 
 def test_drains_a_node_then_removes_it_and_no_other(machine: Machine) -> None:
-    cluster(machine, "k3s1 k3s2 k3s22")
+    cluster(machine, "k3s1 k3s2 k3s22", ready="True")
     assert machine.run("node_remove.sh", "k3s2").returncode == 0
     asked = [line.split()[2] for line in machine.ran if line.startswith("k3s ")]
     assert [verb for verb in asked if verb != "get"] == ["cordon", "drain", "delete"]
